@@ -1,0 +1,360 @@
+"""Run folders: what a stage writes, where it came from, and whether it is whole.
+
+A stage owns one folder with a ``manifest.json``. Files appear in it under their name only when
+they are whole, so a run can be killed at any moment and started again with the same settings.
+"""
+
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from inarch import __version__
+from inarch.errors import DataError, SettingsError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "pyarrow",
+    "datasets",
+    "numpy",
+)
+"""Packages whose versions can change a result."""
+
+
+# --------------------------------------------------------------------------------- whole or absent
+
+
+@contextmanager
+def write_atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move what was written there into place.
+
+    What is written may be a file, or a folder that then replaces the old one. After an error or a
+    kill, `path` is as it was before.
+
+    Raises:
+        DataError: The disk is full.
+    """
+    path = Path(path)
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temp)
+    try:
+        with _explain_full_disk(path):
+            yield temp
+            for written in (temp, *temp.rglob("*")) if temp.is_dir() else (temp,):
+                _sync(written)
+            if path.is_dir():  # a rename replaces a file, but no folder that holds something
+                _remove(path)
+            temp.replace(path)
+            _sync(path.parent)
+    finally:
+        _remove(temp)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the file, or the names in the folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explain_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        # safetensors raises its own error, which names the number only in its text
+        inner = re.search(r"os error (\d+)", str(error))
+        if getattr(error, "errno", None) in full or (inner and int(inner[1]) in full):
+            raise DataError(
+                f"disk full while writing {path}; nothing half-written is left there; "
+                "free space and run the same command again, it goes on where it stopped"
+            ) from error
+        raise
+
+
+# ------------------------------------------------------------------------------------------ stages
+
+
+@dataclass
+class Stage:
+    """A stage's folder while the stage runs."""
+
+    folder: Path
+    done: bool
+    """The stage finished in an earlier run: there is nothing to do."""
+    manifest: dict[str, object]
+    """What ``manifest.json`` holds."""
+
+    def note(self, **facts: object) -> None:
+        """Add facts, such as a count of skipped rows, to the manifest on disk."""
+        self.manifest["facts"] = {**self.manifest["facts"], **facts}  # type: ignore[dict-item]
+        self._save()
+
+    def _save(self) -> None:
+        if _is_first_process():
+            with write_atomic(self.folder / MANIFEST) as temp:
+                temp.write_text(json.dumps(self.manifest, indent=2, default=_number) + "\n")
+
+
+@contextmanager
+def stage(
+    folder: str | Path, name: str, settings: Mapping[str, object], inputs: Mapping[str, str]
+) -> Iterator[Stage]:
+    """Open the folder of a stage, and mark it as done when the block ends without an error.
+
+    A folder of the same stage, settings and inputs is gone on with; facts and wall time add up. A
+    launch of several processes (``RANK``) shares the stage: the first locks and writes for all.
+
+    Args:
+        folder: Made if absent.
+        name: What the stage does, such as ``"teach"``.
+        settings: All settings that the result depends on, as `inarch.settings.to_dict` gives them.
+        inputs: Name and digest of everything that the stage reads.
+
+    Raises:
+        SettingsError: The folder is of another stage, or of other settings or inputs.
+        DataError: A run is at work in the folder, or it holds files of something else.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = {"stage": name, "settings": dict(settings), "inputs": dict(inputs)}
+    with _lock(folder):
+        before = _read_manifest(folder, key)
+        if before.get("status") == "done":
+            yield Stage(folder, True, before)
+            return
+        for cut_off in folder.glob(".*.tmp"):
+            _remove(cut_off)
+        opened = Stage(folder, False, _new_manifest(key, before))
+        opened._save()
+        begun = time.monotonic()
+        try:
+            yield opened
+            opened.manifest["status"] = "done"
+        finally:
+            wall_s = before.get("wall_s", 0.0) + time.monotonic() - begun
+            peak = max(before.get("peak_memory_gib", 0.0), _peak_memory_gib())
+            opened.manifest |= {"ended": _now(), "wall_s": wall_s, "peak_memory_gib": peak}
+            opened._save()
+
+
+def _new_manifest(key: dict[str, Any], before: dict[str, Any]) -> dict[str, object]:
+    """Return the manifest of a stage that starts or goes on."""
+    return {
+        "inarch": __version__,
+        **key,
+        "seed": key["settings"].get("seed"),
+        "status": "running",
+        "started": before.get("started", _now()),
+        "ended": None,
+        "wall_s": before.get("wall_s", 0.0),
+        "peak_memory_gib": before.get("peak_memory_gib", 0.0),
+        "facts": before.get("facts", {}),
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _read_manifest(folder: Path, key: Mapping[str, object]) -> dict[str, Any]:
+    """Return the manifest that an earlier run left, or ``{}``; refuse one of something else."""
+    path = folder / MANIFEST
+    if not path.exists():
+        if not _is_ours(folder):
+            raise DataError(
+                f"{folder} holds files but no {MANIFEST}, so no run of inarch made it; nothing was "
+                "touched. Give --out a new folder"
+            )
+        return {}
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        there = _flat({name: before[name] for name in key})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no manifest of inarch ({error}). Give --out a new folder"
+        ) from None
+    now = _flat(json.loads(json.dumps(key, default=_number)))
+    differences = [
+        f"  {name}: {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in sorted(there | now)
+        if there.get(name) != now.get(name)
+    ]
+    if differences:
+        raise SettingsError(
+            f"{folder} holds a run that differs from this one:\n"
+            + "\n".join(differences)
+            + "\nGive --out another folder, or delete this one"
+        )
+    return dict(before)
+
+
+def _is_ours(entry: Path) -> bool:
+    """Tell whether inarch may have made a file or folder that no manifest beside it speaks for."""
+    if entry.is_dir():
+        return (entry / MANIFEST).exists() or all(_is_ours(inner) for inner in entry.iterdir())
+    return entry.name in {LOCK, MANIFEST} or bool(re.fullmatch(r"\..*\.tmp", entry.name))
+
+
+def _flat(value: object, name: str = "") -> dict[str, str]:
+    """Return every leaf of nested dicts as JSON text under its dotted key."""
+    if isinstance(value, dict) and value:
+        items = [_flat(item, f"{name}.{key}" if name else key) for key, item in value.items()]
+        return {key: leaf for item in items for key, leaf in item.items()}
+    return {name: json.dumps(value)}
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder against other runs; the kernel lets go of it even after a kill."""
+    if not _is_first_process():
+        yield
+        return
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise DataError(
+                f"process {file.read().strip()} is at work in {folder}; wait for it, or give --out "
+                "another folder"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s); start no second run in it", folder, error)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _peak_memory_gib() -> float:
+    """Return the largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
+
+
+def _number(value: Any) -> object:
+    """Return a numpy or torch scalar as a Python number, for JSON."""
+    return value.item()
+
+
+# ----------------------------------------------------------------------------------------- digests
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the BLAKE2b digest of a file's content, 32 hexadecimal digits.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, _blake).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+def digest_folder(path: str | Path) -> str:
+    """Return the digest of the names and contents of a folder's files, hidden ones left out.
+
+    A name that is no folder here, such as the hub id ``org/model``, is its own digest.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return str(path)
+    total = _blake()
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            total.update(f"{name.as_posix()}\0{digest_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _blake() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
+
+
+# ----------------------------------------------------------------------------------------- metrics
+
+
+def append_metrics(path: str | Path, row: Mapping[str, object]) -> None:
+    """Add one line of JSON to `path`, after cutting off what a killed run left of its last line.
+
+    Raises:
+        DataError: The disk is full.
+    """
+    path = Path(path)
+    with _explain_full_disk(path), path.open("a+b") as file:
+        _cut_broken_end(file)
+        file.write(json.dumps(row, default=_number).encode() + b"\n")
+
+
+def _cut_broken_end(file: BinaryIO) -> None:
+    """Cut a file after its last newline."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of a ``metrics.jsonl``, without a last line that a killed run cut short.
+
+    Raises:
+        DataError: The file cannot be read, or another line is no JSON.
+    """
+    try:
+        *lines, _ = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: this line is no JSON ({error})") from None
+    return rows

@@ -1,0 +1,286 @@
+"""Run folders: what is under its name is whole, and nothing is reused by accident."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inarch.errors import DataError, SettingsError
+from inarch.io.runs import (
+    append_metrics,
+    digest_file,
+    digest_folder,
+    read_metrics,
+    stage,
+    write_atomic,
+)
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class TestWriteAtomic:
+    def test_the_file_appears_when_the_block_ends(self, tmp_path):
+        with write_atomic(tmp_path / "a.txt") as temp:
+            temp.write_text("new")
+            assert not (tmp_path / "a.txt").exists()
+        assert (tmp_path / "a.txt").read_text() == "new"
+        assert os.listdir(tmp_path) == ["a.txt"]
+
+    def test_an_error_leaves_the_old_file_and_no_temporary_one(self, tmp_path):
+        (tmp_path / "a.txt").write_text("old")
+        with pytest.raises(ZeroDivisionError), write_atomic(tmp_path / "a.txt") as temp:
+            temp.write_text("half")
+            raise ZeroDivisionError
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert os.listdir(tmp_path) == ["a.txt"]
+
+    def test_a_folder_replaces_a_folder(self, tmp_path):
+        for names in (("x", "y"), ("z",)):
+            with write_atomic(tmp_path / "model") as temp:
+                temp.mkdir()
+                for name in names:
+                    (temp / name).write_text(name)
+        assert os.listdir(tmp_path / "model") == ["z"]
+        assert os.listdir(tmp_path) == ["model"]
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+    def test_a_full_disk_is_an_error_that_a_user_can_fix(self, tmp_path, number):
+        with pytest.raises(DataError, match=r"disk full while writing .*a\.txt; .*free space"):
+            with write_atomic(tmp_path / "a.txt") as temp:
+                temp.write_text("half")
+                raise OSError(number, "full")
+        assert os.listdir(tmp_path) == []
+
+    def test_another_os_error_stays_what_it_is(self, tmp_path):
+        with pytest.raises(PermissionError), write_atomic(tmp_path / "a.txt"):
+            raise PermissionError(errno.EPERM, "no")
+
+    @pytest.mark.parametrize("writer", ["python", "pyarrow", "safetensors"])
+    def test_a_real_limit_is_recognised_from_every_writer(self, tmp_path, writer):
+        code = """if True:
+            import resource, sys
+            import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+            from safetensors.numpy import save_file
+            from inarch.errors import DataError
+            from inarch.io.runs import write_atomic
+            noise = np.random.default_rng(0).bytes(1 << 20)
+            writers = {
+                "python": lambda path: path.write_bytes(noise),
+                "pyarrow": lambda path: pq.write_table(pa.table({"x": [noise]}), path),
+                "safetensors": lambda path: save_file({"x": np.frombuffer(noise, "u1")}, path),
+            }
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+            try:
+                with write_atomic(sys.argv[1]) as temp:
+                    writers[sys.argv[2]](temp)
+            except DataError as error:
+                print(error)
+        """
+        ended = run_python(code, tmp_path / "big", writer)
+        assert "disk full while writing" in ended.stdout, ended.stderr
+        assert os.listdir(tmp_path) == []
+
+
+class TestStage:
+    def test_a_finished_stage_is_not_done_again(self, tmp_path):
+        with stage(tmp_path / "run", "teach", {"k": 10, "seed": 3}, {"corpus": "ab"}) as first:
+            assert not first.done
+            first.note(rows=np.int64(7))
+        with stage(tmp_path / "run", "teach", {"k": 10, "seed": 3}, {"corpus": "ab"}) as again:
+            assert again.done
+        found = manifest(tmp_path / "run")
+        assert found["status"] == "done"
+        assert found["stage"] == "teach"
+        assert found["seed"] == 3
+        assert found["facts"] == {"rows": 7}
+        assert found["versions"]["torch"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["ended"])
+        assert (
+            0.01 < found["peak_memory_gib"] < 100
+        )  # a Python with numpy; KiB or bytes would not fit
+
+    def test_wall_time_and_facts_add_up_over_resumed_runs(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), stage(tmp_path, "teach", {}, {}) as run:
+            run.note(first=1)
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+        broken_off = manifest(tmp_path)
+        assert broken_off["status"] == "running"
+        with stage(tmp_path, "teach", {}, {}) as run:
+            assert not run.done
+            run.note(second=2)
+            time.sleep(0.2)
+        found = manifest(tmp_path)
+        assert found["facts"] == {"first": 1, "second": 2}
+        assert found["started"] == broken_off["started"]
+        assert 0.4 <= found["wall_s"] < 5
+
+    def test_other_settings_are_refused_with_both_values(self, tmp_path):
+        with stage(tmp_path, "teach", {"k": 10, "train": {"lr": 1e-5, "same": 1}}, {"a": "x"}):
+            pass
+        with (
+            pytest.raises(SettingsError) as caught,
+            stage(tmp_path, "teach", {"k": 11, "train": {"same": 1}}, {"a": "y"}),
+        ):
+            pass
+        assert str(caught.value).splitlines() == [
+            f"{tmp_path} holds a run that differs from this one:",
+            '  inputs.a: "x" there, "y" now',
+            "  settings.k: 10 there, 11 now",
+            "  settings.train.lr: 1e-05 there, absent now",
+            "Give --out another folder, or delete this one",
+        ]
+
+    def test_settings_that_survive_json_only_in_meaning_are_the_same(self, tmp_path):
+        settings = {"sources": ("a", "b"), "floor": float("nan"), "none": {}, "x": np.float32(2)}
+        for done in (False, True):
+            with stage(tmp_path, "teach", settings, {}) as run:
+                assert run.done is done
+
+    def test_files_of_strangers_are_never_touched(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("x")
+        with (
+            pytest.raises(DataError, match="no run of inarch made it"),
+            stage(tmp_path, "t", {}, {}),
+        ):
+            pass
+        assert (tmp_path / "thesis.tex").read_text() == "x"
+        assert "manifest.json" not in os.listdir(tmp_path)
+
+    def test_a_folder_that_holds_only_other_stages_is_no_stranger(self, tmp_path):
+        with stage(tmp_path / "teach" / "0", "teach", {}, {}):
+            pass
+        with stage(tmp_path, "fuse", {}, {}) as run:
+            assert not run.done
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "teach"}'])
+    def test_a_foreign_manifest_is_refused(self, tmp_path, text):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match="is no manifest"), stage(tmp_path, "teach", {}, {}):
+            pass
+
+    def test_a_second_run_names_the_process_of_the_first(self, tmp_path):
+        code = """if True:
+            import sys
+            from inarch.errors import DataError
+            from inarch.io.runs import stage
+            try:
+                with stage(sys.argv[1], "teach", {}, {}):
+                    print("entered")
+            except DataError as error:
+                print(error)
+        """
+        with stage(tmp_path, "teach", {}, {}):
+            assert f"process {os.getpid()} is at work" in run_python(code, tmp_path).stdout
+        assert "entered" in run_python(code, tmp_path).stdout
+
+    def test_later_processes_of_a_launch_neither_lock_nor_write(self, tmp_path, monkeypatch):
+        with stage(tmp_path, "train", {}, {}) as first:
+            monkeypatch.setenv("RANK", "1")
+            with stage(tmp_path, "train", {}, {}) as second:
+                second.note(x=1)
+                assert not second.done
+            monkeypatch.delenv("RANK")
+            assert manifest(tmp_path)["status"] == "running"
+            first.note(y=2)
+        assert manifest(tmp_path)["facts"] == {"y": 2}
+
+    def test_cut_off_files_of_a_killed_run_are_cleared(self, tmp_path):
+        (tmp_path / ".0001.parquet.4711.tmp").write_text("half")
+        with stage(tmp_path, "teach", {}, {}):
+            pass
+        assert sorted(os.listdir(tmp_path)) == [".lock", "manifest.json"]
+
+    def test_a_kill_at_any_moment_leaves_a_folder_to_go_on_with(self, tmp_path):
+        code = """if True:
+            import itertools, sys
+            from inarch.io.runs import append_metrics, stage, write_atomic
+            with stage(sys.argv[1], "teach", {}, {}) as run:
+                print("go", flush=True)
+                for i in itertools.count():
+                    run.note(i=i)
+                    append_metrics(run.folder / "metrics.jsonl", {"i": i, "pad": "x" * 10_000})
+                    with write_atomic(run.folder / "shard") as temp:
+                        temp.write_text("whole" * 10_000)
+        """
+        for wait_s in (0.0, 0.013, 0.031):
+            command = [sys.executable, "-c", code, str(tmp_path)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+                assert process.stdout.readline() == b"go\n"
+                time.sleep(wait_s)
+                process.send_signal(signal.SIGKILL)
+            with pytest.raises(ZeroDivisionError), stage(tmp_path, "teach", {}, {}) as run:
+                assert not run.done
+                raise ZeroDivisionError
+            append_metrics(tmp_path / "metrics.jsonl", {"after": wait_s})
+            assert read_metrics(tmp_path / "metrics.jsonl")[-1] == {"after": wait_s}
+            if (tmp_path / "shard").exists():
+                assert (tmp_path / "shard").stat().st_size == 50_000
+
+
+class TestDigests:
+    def test_a_file_by_content(self, tmp_path):
+        (tmp_path / "a").write_bytes(b"abc")
+        # printf abc | b2sum -l 128
+        assert digest_file(tmp_path / "a") == "cf4ab791c62b8d2b2109c90275287816"
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(DataError, match="No such file"):
+            digest_file(tmp_path / "a")
+
+    def test_a_folder_by_names_and_contents(self, tmp_path):
+        def made(name: str, files: dict[str, str]) -> str:
+            for path, text in files.items():
+                (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / path).write_text(text)
+            return digest_folder(tmp_path / name)
+
+        base = made("base", {"config.json": "1", "sub/w": "2"})
+        assert made("same", {"sub/w": "2", "config.json": "1", ".cache/x": "3"}) == base
+        assert made("content", {"config.json": "1", "sub/w": "3"}) != base
+        assert made("name", {"config.json": "1", "sub/v": "2"}) != base
+        assert made("swapped", {"config.json": "2", "sub/w": "1"}) != base
+
+    def test_a_hub_id_is_its_own_digest(self):
+        assert digest_folder("openlm-research/open_llama_7b") == "openlm-research/open_llama_7b"
+
+
+class TestMetrics:
+    def test_rows_come_back(self, tmp_path):
+        for step in range(3):
+            append_metrics(tmp_path / "m.jsonl", {"step": step, "loss": np.float32(0.5)})
+        assert read_metrics(tmp_path / "m.jsonl") == [{"step": i, "loss": 0.5} for i in range(3)]
+
+    def test_a_cut_last_line_is_left_out_and_overwritten(self, tmp_path):
+        path = tmp_path / "m.jsonl"
+        path.write_text('{"step": 0}\n{"step": 1, "lo')
+        assert read_metrics(path) == [{"step": 0}]
+        append_metrics(path, {"step": 1})
+        assert path.read_text() == '{"step": 0}\n{"step": 1}\n'
+
+    def test_a_file_that_is_only_a_cut_line(self, tmp_path):
+        path = tmp_path / "m.jsonl"
+        path.write_text('{"st')
+        assert read_metrics(path) == []
+        append_metrics(path, {"step": 0})
+        assert path.read_text() == '{"step": 0}\n'
+
+    def test_a_broken_line_before_the_last_is_named(self, tmp_path):
+        (tmp_path / "m.jsonl").write_text('{"step": 0}\nnonsense\n{"step": 2}\n')
+        with pytest.raises(DataError, match=r"m\.jsonl:2: this line is no JSON"):
+            read_metrics(tmp_path / "m.jsonl")
