@@ -1,1 +1,6 @@
-"""evaluate"""
+"""Numbers that say how good a model is: bits per byte, and the share of an answer that is right."""
+
+from .answers import AnswerScore, score_answers
+from .bits import bits_per_byte
+
+__all__ = ["AnswerScore", "bits_per_byte", "score_answers"]
