@@ -1,0 +1,154 @@
+"""What a model believes about documents: its most probable next tokens, and how surprised it was.
+
+Shapes: B = rows of a batch, T = their padded length, D = hidden width, N = supervised positions of
+a batch, k = kept candidates.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inarch.errors import WeightsError
+from inarch.numerics import Head, run_with_head, token_logps, top_beliefs
+from inarch.records import Beliefs, TokenRow
+from inarch.teach.settings import TeachSettings
+
+_CHUNK = 1024
+"""Positions whose logits exist at once."""
+
+
+@torch.no_grad()
+def capture(
+    model: Any,
+    rows: Sequence[TokenRow],
+    settings: TeachSettings,
+    advance: Callable[[int], None] = lambda num_tokens: None,
+) -> list[Beliefs]:
+    """Return the model's beliefs at every supervised position of each row, in the rows' order.
+
+    The log-softmax runs in float32 over the full head. ``temperature`` divides the logits of the
+    kept candidates and the tail; ``next_logps`` are always at temperature 1.
+
+    Args:
+        model: A causal language model, on its device.
+        rows: Documents as this model's tokens.
+        settings: How many candidates are kept, and how large a batch is.
+        advance: Told how many tokens each batch held.
+
+    Raises:
+        WeightsError: The model gives NaN or infinity, or a token id has no embedding.
+    """
+    found: list[Beliefs | None] = [None] * len(rows)
+    _check_ids(model, rows)
+    for batch in _batches(rows, settings.batch_tokens):
+        for index, beliefs in _run(model, [(i, rows[i]) for i in batch], settings):
+            found[index] = beliefs
+        advance(sum(len(rows[i].ids) for i in batch))
+    return [beliefs for beliefs in found if beliefs is not None]
+
+
+def _batches(rows: Sequence[TokenRow], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield row numbers, longest rows first, so that a batch pads little and memory peaks early."""
+    batch: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: -len(rows[i].ids)):
+        if batch and (len(batch) + 1) * len(rows[batch[0]].ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _run(
+    model: Any, numbered: list[tuple[int, TokenRow]], settings: TeachSettings
+) -> Iterator[tuple[int, Beliefs]]:
+    rows = [row for _, row in numbered]
+    ids_BT, mask_BT, flat_N, next_N = _padded(rows)
+    if len(flat_N):
+        device = next(model.parameters()).device
+
+        def at_head(hidden_BTD: Tensor, head: Head) -> list[NDArray[Any]]:
+            hidden_ND = hidden_BTD.flatten(0, 1)[flat_N.to(hidden_BTD.device)]
+            parts = [
+                _believe(head.logits(h), n, settings)
+                for h, n in zip(
+                    hidden_ND.split(_CHUNK), next_N.to(hidden_BTD.device).split(_CHUNK), strict=True
+                )
+            ]
+            return [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
+
+        inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
+        ids, logps, tail, next_logps = run_with_head(model, inputs, at_head)
+    else:
+        ids, logps = (
+            np.zeros((0, settings.top_k), np.int32),
+            np.zeros((0, settings.top_k), np.float32),
+        )
+        tail = next_logps = np.zeros(0, np.float32)
+
+    start = 0
+    for index, row in numbered:
+        at_P = np.flatnonzero(row.supervised)
+        part = slice(start, start + len(at_P))
+        if not np.isfinite(next_logps[part]).all() or np.isnan(logps[part]).any():
+            raise WeightsError(
+                f"{model.name_or_path or 'teacher'}: gives NaN or infinity at row {index} of its shard; "
+                "expected finite log-probs. Load it in float32 or bfloat16 (dtype), or check the file"
+            )
+        yield (
+            index,
+            Beliefs(
+                ends=row.ends[at_P],
+                next_ends=row.ends[at_P + 1],
+                next_ids=row.ids[at_P + 1],
+                next_logps=next_logps[part],
+                ids=ids[part].astype(np.int32),
+                logps=logps[part],
+                tail=tail[part],
+            ),
+        )
+        start = part.stop
+
+
+def _believe(logits_NV: Tensor, next_N: Tensor, settings: TeachSettings) -> tuple[Tensor, ...]:
+    if settings.temperature == 1.0:
+        return top_beliefs(logits_NV, settings.top_k, next_N)
+    ids_Nk, logps_Nk, tail_N, _ = top_beliefs(
+        logits_NV / settings.temperature, settings.top_k, next_N
+    )
+    return ids_Nk, logps_Nk, tail_N, token_logps(logits_NV, next_N)
+
+
+def _padded(rows: Sequence[TokenRow]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return ids and mask, padded right, and the flat supervised positions with their next ids."""
+    width = max(len(row.ids) for row in rows)
+    ids_BT = np.zeros((len(rows), width), np.int64)
+    mask_BT = np.zeros((len(rows), width), np.int64)
+    flat, following = [], []
+    for b, row in enumerate(rows):
+        ids_BT[b, : len(row.ids)] = row.ids
+        mask_BT[b, : len(row.ids)] = 1
+        at_P = np.flatnonzero(row.supervised)
+        flat.append(b * width + at_P)
+        following.append(row.ids[at_P + 1])
+    flat_N, next_N = np.concatenate(flat), np.concatenate(following).astype(np.int64)
+    return (
+        torch.from_numpy(ids_BT),
+        torch.from_numpy(mask_BT),
+        torch.from_numpy(flat_N),
+        torch.from_numpy(next_N),
+    )
+
+
+def _check_ids(model: Any, rows: Sequence[TokenRow]) -> None:
+    largest = max((int(row.ids.max()) for row in rows if len(row.ids)), default=-1)
+    num_embeddings = model.get_input_embeddings().weight.shape[0]
+    if largest >= num_embeddings:
+        raise WeightsError(
+            f"{model.name_or_path}: its tokenizer gives id {largest}, its embedding has "
+            f"{num_embeddings} rows; are they of one model?"
+        )
