@@ -1,0 +1,5 @@
+"""``python -m inarch``."""
+
+from inarch.cli.main import main
+
+main()
