@@ -97,7 +97,7 @@ class _Loader(yaml.SafeLoader):
         for what in ("anchor", "tag"):
             if getattr(event, what, None):
                 raise yaml.MarkedYAMLError(
-                    problem=f"a YAML {what} is not supported here; write the plain value",
+                    problem=f"a YAML {what} is not supported; write the plain value",
                     problem_mark=event.start_mark,
                 )
         return super().compose_node(parent, index)
@@ -110,6 +110,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Escape the line ends of Unicode, which PyYAML would write bare and read as spaces."""
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar(_TAG + "str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 _TAG = "tag:yaml.org,2002:"

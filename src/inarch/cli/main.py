@@ -1,0 +1,163 @@
+"""The command line: parse, call a flow, show.
+
+``inarch --help`` loads neither torch nor pydantic: what a verb needs is imported inside the verb.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inarch import __version__
+from inarch.errors import InarchError
+
+app = typer.Typer(
+    help="Grow one better, smaller, better-behaved language model out of open ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="YAML file with the settings.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set train.lr=1e-4."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done and what it takes; do nothing.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's name."),
+]
+
+
+def main() -> None:
+    """Run the command line; exit with 2 after an error that the user can fix."""
+    try:
+        app()
+    except InarchError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except SystemExit as ending:
+        if ending.code == 130:  # typer's for ctrl-C
+            _complain("interrupted; the same command goes on where this one stopped")
+        raise
+
+
+@app.callback()
+def inarch(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log details.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda asked: _print_version(asked))
+    ] = False,
+) -> None:
+    """Grow one better, smaller, better-behaved language model out of open ones."""
+    from inarch.cli.show import log_to_screen
+
+    log_to_screen(logging.DEBUG if verbose else logging.INFO)
+
+
+@app.command()
+def fuse(recipe: Recipe, set_: Set = None, out: Out = None, dry_run: DryRun = False) -> None:
+    """Train a target model on what source models believe."""
+    from inarch.cli.show import show_plan
+    from inarch.flows import fuse as flow
+    from inarch.settings import load
+
+    settings = load(flow.FuseRun, recipe, set_ or ())
+    out = out or _default_out(recipe)
+    if dry_run:
+        show_plan(settings, {**flow.plan(settings), "out": out})
+    else:
+        flow.run(settings, out)
+        typer.echo(out)
+
+
+@app.command()
+def teach(
+    recipe: Recipe,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="Only this source. May be repeated."),
+    ] = None,
+    set_: Set = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Store what the source models of a fuse recipe believe about its corpus."""
+    from inarch.cli.show import show_plan
+    from inarch.flows import fuse as fuse_flow
+    from inarch.flows import teach as flow
+    from inarch.settings import load
+
+    settings = load(fuse_flow.FuseRun, recipe, set_ or ())
+    out = out or _default_out(recipe)
+    if dry_run:
+        show_plan(settings, {**flow.plan(settings), "out": out})
+    else:
+        flow.run(settings, out, only=tuple(only or ()))
+        typer.echo(out)
+
+
+@app.command()
+def match(
+    target: Annotated[str, typer.Argument(help="Folder or hub id of the target's tokenizer.")],
+    sources: Annotated[list[str], typer.Argument(help="Those of the sources.")],
+    text: Annotated[Path, typer.Option("--text", help="UTF-8 file to measure on.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per source, each on a line.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the JSON lines here.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Show how well the tokens of sources can speak for those of a target."""
+
+
+@app.command()
+def demo(
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seed", help="Seed of a world. Repeat it to see the spread."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A smaller world, to see it work.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run folder.")] = Path(
+        "runs/demo"
+    ),
+    dry_run: DryRun = False,
+) -> None:
+    """Fuse tiny models that are made from scratch, and show what it brings."""
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: report.html in the run.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make one HTML page of a run folder."""
+
+
+def _default_out(recipe: Path) -> Path:
+    return Path("runs") / recipe.stem
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"inarch {__version__}")
+        raise typer.Exit
+
+
+def _complain(text: str) -> None:
+    """Print a message in red, without reading brackets in it as markup."""
+    from inarch.io.progress import console
+
+    console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
