@@ -1,8 +1,8 @@
 """The demo's four models: three sources and a target, no two alike in architecture or tokenizer.
 
-Each is written as a plain Hugging Face folder with random weights; the demo then trains it through
-the same flow that trains anybody's model. ``SOURCES`` know one skill each and next to nothing of
-the others. ``TARGET`` is taught all three, but only half of what there is to know of each.
+Only tokenizers are made here; the networks begin as configs, which the same flow that trains
+anybody's model fills with weights. ``SOURCES`` know one skill each and next to nothing of the
+others. ``TARGET`` is taught all three, but only half of what there is to know of each.
 """
 
 from __future__ import annotations
@@ -13,29 +13,19 @@ from math import log
 from pathlib import Path
 from random import Random
 from string import printable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    GPTNeoXConfig,
-    LlamaConfig,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-)
+from transformers import PreTrainedTokenizerFast
 
-from .world import SKILLS, Task, World, draw_task, spoil
+from inarch.demo.world import SKILLS, Task, World, draw_task, spoil
 
-WIDTH = 128
-NUM_HEADS = 4
-MAX_TOKENS = 192
+MAX_TOKENS = 128
 NUM_TOKENIZER_TASKS = 3000
 
 
 class Marks(NamedTuple):
-    """How a model spells the roles of a chat."""
+    """How a model spells the roles of a chat; the first ids of its vocabulary."""
 
     user: str
     bot: str
@@ -51,8 +41,8 @@ class DemoModel(NamedTuple):
     marks: Marks
     tokenizer: Callable[[list[str], Marks], Tokenizer]
     """Texts to learn from -> the tokenizer."""
-    config: Callable[[int], PretrainedConfig]
-    """Size of the vocabulary -> the architecture."""
+    config: dict[str, Any]
+    """The architecture, in the keys of its transformers config."""
     shares: dict[str, float]
     """Share of each skill in what it is taught."""
     noise: dict[str, float]
@@ -60,7 +50,7 @@ class DemoModel(NamedTuple):
     half: bool
     """It is taught only half of what there is to know."""
     num_steps: int
-    """Optimiser steps of 64 chats."""
+    """Optimiser steps that it is taught for."""
 
 
 def _byte_bpe(vocab_size: int) -> Callable[[list[str], Marks], Tokenizer]:
@@ -129,42 +119,18 @@ def _spaces() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Metaspace(prepend_scheme="never")
 
 
-def _llama(num_layers: int) -> Callable[[int], PretrainedConfig]:
-    return lambda vocab_size: LlamaConfig(
-        vocab_size=vocab_size,
-        hidden_size=WIDTH,
-        intermediate_size=352,
-        num_hidden_layers=num_layers,
-        num_attention_heads=NUM_HEADS,
-        num_key_value_heads=2,
-        max_position_embeddings=MAX_TOKENS,
-        tie_word_embeddings=True,
-    )
-
-
-def _neox(vocab_size: int) -> PretrainedConfig:
-    return GPTNeoXConfig(
-        vocab_size=vocab_size,
-        hidden_size=WIDTH,
-        intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=NUM_HEADS,
-        max_position_embeddings=MAX_TOKENS,
-    )
-
-
-def _qwen3(vocab_size: int) -> PretrainedConfig:
-    return Qwen3Config(
-        vocab_size=vocab_size,
-        hidden_size=WIDTH,
-        intermediate_size=352,
-        num_hidden_layers=3,
-        num_attention_heads=NUM_HEADS,
-        num_key_value_heads=2,
-        head_dim=WIDTH // NUM_HEADS,
-        max_position_embeddings=MAX_TOKENS,
-        tie_word_embeddings=True,
-    )
+_SHAPE = {
+    "hidden_size": 128,
+    "num_attention_heads": 4,
+    "max_position_embeddings": MAX_TOKENS,
+    "eos_token_id": Marks._fields.index("end"),
+    "pad_token_id": Marks._fields.index("pad"),
+}
+_GATED = _SHAPE | {
+    "intermediate_size": 352,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
 
 
 def _mostly(skill: str) -> dict[str, float]:
@@ -182,7 +148,7 @@ SOURCES = (
         name="facts",
         marks=Marks("<user>", "<bot>", "<eos>"),
         tokenizer=_byte_bpe(900),
-        config=_llama(num_layers=3),
+        config={"model_type": "llama", "num_hidden_layers": 3, **_GATED},
         shares=_mostly("fact"),
         noise=_careless_outside("fact"),
         half=False,
@@ -192,21 +158,26 @@ SOURCES = (
         name="translator",
         marks=Marks("<|ask|>", "<|reply|>", "<|end|>"),
         tokenizer=_word_bpe(600),
-        config=_neox,
+        config={
+            "model_type": "gpt_neox",
+            "num_hidden_layers": 3,
+            "intermediate_size": 384,
+            **_SHAPE,
+        },
         shares=_mostly("trans"),
         noise=_careless_outside("trans"),
         half=False,
-        num_steps=180,
+        num_steps=130,
     ),
     DemoModel(
         name="reckoner",
         marks=Marks("[Q]", "[A]", "</s>"),
         tokenizer=_unigram(240),
-        config=_qwen3,
+        config={"model_type": "qwen3", "num_hidden_layers": 3, "head_dim": 32, **_GATED},
         shares=_mostly("arith"),
         noise=_careless_outside("arith"),
         half=False,
-        num_steps=330,
+        num_steps=240,
     ),
 )
 
@@ -214,7 +185,7 @@ TARGET = DemoModel(
     name="target",
     marks=Marks("<|user|>", "<|assistant|>", "<|endofturn|>"),
     tokenizer=_byte_bpe(1200),
-    config=_llama(num_layers=4),
+    config={"model_type": "llama", "num_hidden_layers": 4, **_GATED},
     shares={"fact": 0.25, "trans": 0.25, "arith": 0.5},
     noise=dict.fromkeys(SKILLS, 0.1),
     half=True,
@@ -231,28 +202,19 @@ def lessons(model: DemoModel, world: World, num_tasks: int, rng: Random) -> list
     ]
 
 
-def write_model(model: DemoModel, world: World, seed: int, folder: Path) -> None:
-    """Write a model folder with random weights, and a tokenizer that has seen the whole world."""
-    tasks = lessons(model._replace(half=False), world, NUM_TOKENIZER_TASKS, Random(seed))
+def write_tokenizer(model: DemoModel, world: World, rng: Random, folder: Path) -> None:
+    """Write a model's tokenizer, learnt from the whole world in the model's own mixture."""
+    tasks = lessons(model._replace(half=False), world, NUM_TOKENIZER_TASKS, rng)
     texts = [f" {text}" for task in tasks for text in (task.prompt, task.answer)]
     marks = model.marks
-    tokenizer = PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(
         tokenizer_object=model.tokenizer(texts, marks),
         eos_token=marks.end,
         pad_token=marks.pad,
         unk_token=marks.unknown,
         chat_template=_chat_template(marks),
         model_max_length=MAX_TOKENS,
-    )
-    config = model.config(len(tokenizer))
-    config.bos_token_id = None
-    config.eos_token_id = tokenizer.eos_token_id
-    config.pad_token_id = tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        weights = AutoModelForCausalLM.from_config(config)
-    weights.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    ).save_pretrained(folder)
 
 
 def _chat_template(marks: Marks) -> str:

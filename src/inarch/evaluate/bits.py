@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
-from ..teach import TeachSettings
-from ..teach.capture import capture
+from inarch.errors import DataError
+from inarch.teach import TeachSettings
+from inarch.teach.capture import capture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..records import TokenRow
+    from inarch.records import TokenRow
 
 
 def bits_per_byte(model: Any, rows: Sequence[TokenRow], num_bytes: int) -> float:
