@@ -3,6 +3,7 @@
 from inarch.data.chats import Answer, Rendering, UnreadableChat, render
 from inarch.data.corpus import DataSettings, digest, read_raw, usable
 from inarch.data.cut import cut_text, documents
+from inarch.data.pad import Padded, pad
 from inarch.data.rows import Reader, read
 from inarch.data.store import Corpus, write_documents
 
@@ -10,12 +11,14 @@ __all__ = [
     "Answer",
     "Corpus",
     "DataSettings",
+    "Padded",
     "Reader",
     "Rendering",
     "UnreadableChat",
     "cut_text",
     "digest",
     "documents",
+    "pad",
     "read",
     "read_raw",
     "render",

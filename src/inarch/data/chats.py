@@ -88,23 +88,28 @@ def _place(text: str, literals: list[str], contents: list[str]) -> tuple[Answer,
         raise UnreadableChat("the chat template's text before an answer depends on the answer")
     answers = []
     at = len(literals[0])
+    num_before = len(literals[0].encode())
     for content, literal in zip(contents, literals[1:], strict=True):
-        front = len(content) - len(content.lstrip())
-        for cut, shown in (
-            (0, content),
-            (0, content.rstrip()),
-            (front, content.lstrip()),
-            (front, content.strip()),
-        ):
-            if text.startswith(shown + literal, at):
-                break
-        else:
-            raise UnreadableChat("the chat template rewrites an answer, or what follows it")
-        left = len(content[:cut].encode())
-        right = len(content.encode()) - left - len(shown.encode())
-        start = len(text[:at].encode())
-        answers.append(Answer(start, start + len(shown.encode()), left, right))
+        left, shown = _shown(text, at, content, literal)
+        num_bytes = len(shown.encode())
+        right = len(content.encode()) - left - num_bytes
+        answers.append(Answer(num_before, num_before + num_bytes, left, right))
         at += len(shown) + len(literal)
+        num_before += num_bytes + len(literal.encode())
     if at != len(text):
         raise UnreadableChat("the chat template writes more after the last answer when it sees it")
     return tuple(answers)
+
+
+def _shown(text: str, at: int, content: str, literal: str) -> tuple[int, str]:
+    """Return what stands of a content before a literal, and the bytes trimmed off its front."""
+    left = len(content.encode()) - len(content.lstrip().encode())
+    for num_trimmed, shown in (
+        (0, content),
+        (0, content.rstrip()),
+        (left, content.lstrip()),
+        (left, content.strip()),
+    ):
+        if text.startswith(shown + literal, at):
+            return num_trimmed, shown
+    raise UnreadableChat("the chat template rewrites an answer, or what follows it")

@@ -1,7 +1,7 @@
 """A corpus: texts or chats, read from files, cut once for every model, kept on disk.
 
-Reads JSONL and JSON (``text``, ``messages``, or FuseChat's ``conversations``), Parquet with the same
-columns, a plain ``.txt`` (one text), or a dataset of the hub by its id.
+Reads JSONL and JSON (``text``, ``messages``, or FuseChat's ``conversations``), Parquet with the
+same columns, a plain ``.txt`` (one text), or a dataset of the hub by its id.
 """
 
 import hashlib
@@ -115,7 +115,8 @@ def _rows(settings: DataSettings) -> Iterator[tuple[str, Any]]:
             yield str(path), {"text": _decoded(path.read_bytes(), str(path))}
         case other:
             raise DataError(
-                f"{path}: found a {other or 'nameless'} file; expected .jsonl, .json, .parquet or .txt"
+                f"{path}: found a {other or 'nameless'} file; expected .jsonl, .json, .parquet "
+                "or .txt"
             )
 
 
@@ -191,8 +192,8 @@ def _raw(row: Any, where: str) -> Raw:
         return Raw(where, None, tuple(_message(turn, where) for turn in turns), domain)
     if not isinstance(row.get("text"), str):
         raise DataError(
-            f"{where}: found keys {sorted(row)}; expected a string `text`, or `messages`, a list of "
-            "{role, content}"
+            f"{where}: found keys {sorted(row)}; expected a string `text`, or `messages`, a list "
+            "of {role, content}"
         )
     return Raw(where, row["text"], None, domain)
 

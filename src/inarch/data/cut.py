@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,7 @@ def cut_text(text: str, readers: Sequence[Reader], max_tokens: int) -> list[str]
         return []
     edges = [0, *cuts, len(content)]
     pieces: list[str] = []
-    for start, end in zip(edges, edges[1:], strict=False):
-        # A piece is tokenised anew and may need more tokens than it did inside the text.
+    for start, end in pairwise(edges):
         fitting = cut_text(content[start:end].decode(), readers, max_tokens)
         if not fitting:
             return []
@@ -90,7 +89,9 @@ def _cut_points(
     ends: Sequence[NDArray[np.int32]], char_ends: NDArray[np.int64], limit: int
 ) -> list[int]:
     """Return the latest shared boundaries that keep each piece within ``limit`` tokens."""
-    shared = reduce(np.intersect1d, [*ends, char_ends])
+    shared = char_ends
+    for e in ends:
+        shared = np.intersect1d(shared, e)
     filled = [np.maximum.accumulate(e) for e in ends]
     total = int(char_ends[-1])
     cuts: list[int] = []

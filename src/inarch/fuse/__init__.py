@@ -6,6 +6,7 @@ from typing import Any
 from inarch.fuse._blend import NOBODY, Lesson, add_chunks, blend
 from inarch.fuse._cost import Places, Timeline, costs, places, timeline
 from inarch.fuse._objective import Batch, Example, collate, fused_loss, plain_loss
+from inarch.fuse._store import Examples, write_examples
 from inarch.fuse.avgce import avgce
 from inarch.fuse.chunk import chunk
 from inarch.fuse.mince import mince
@@ -24,6 +25,7 @@ __all__ = [
     "NOBODY",
     "Batch",
     "Example",
+    "Examples",
     "FuseSettings",
     "Lesson",
     "Places",
@@ -40,4 +42,5 @@ __all__ = [
     "plain_loss",
     "timeline",
     "uld",
+    "write_examples",
 ]

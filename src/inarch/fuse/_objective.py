@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inarch.data import pad
 from inarch.fuse._blend import NOBODY, Lesson
 from inarch.fuse.chunk import chunk
 from inarch.fuse.settings import FuseSettings
@@ -35,22 +36,13 @@ class Example(NamedTuple):
 
 def collate(examples: Sequence[Example]) -> Batch:
     """Return a batch, padded right; everything per position is flat over supervised positions."""
-    width = max(len(e.row.ids) for e in examples)
-    ids_BT = np.zeros((len(examples), width), np.int64)
-    mask_BT = np.zeros((len(examples), width), np.int64)
-    flat, labels = [], []
-    for b, (row, _) in enumerate(examples):
-        ids_BT[b, : len(row.ids)] = row.ids
-        mask_BT[b, : len(row.ids)] = 1
-        at_P = np.flatnonzero(row.supervised)
-        flat.append(b * width + at_P)
-        labels.append(row.ids[at_P + 1])
+    padded = pad([example.row for example in examples])
     batch: dict[str, Any] = {
-        "input_ids": ids_BT,
-        "attention_mask": mask_BT,
-        "flat_N": np.concatenate(flat),
-        "labels_N": np.concatenate(labels).astype(np.int64),
-        "num_items": np.array(sum(map(len, flat))),
+        "input_ids": padded.ids_BT,
+        "attention_mask": padded.mask_BT,
+        "flat_N": padded.flat_N,
+        "labels_N": padded.next_N,
+        "num_items": np.array(len(padded.flat_N)),
     }
     lessons = [e.lesson for e in examples if e.lesson is not None]
     if lessons:

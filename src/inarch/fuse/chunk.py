@@ -1,7 +1,7 @@
 r"""Chunk: the likelihood of the same bytes under both models; no vocabulary is matched.
 
-Source:   Approximate Likelihood Matching, arXiv:2503.20083, section 3: chunks of bytes between the
-          token boundaries that two tokenizations share, binarised f-divergence of their likelihoods.
+Source:   Approximate Likelihood Matching, arXiv:2503.20083: chunks of bytes between the token
+          boundaries that two tokenizations share, binarised f-divergence of their likelihoods.
 Differs:  the divergence is KL of the two outcomes "this chunk" and "anything else" at temperature
           1; a chunk weighs as many tokens as the target spends on it, so that the mean over tokens
           is comparable with the other objectives.

@@ -26,7 +26,7 @@ class FuseSettings(Settings):
     weighting: Literal["softmax", "released"] = "softmax"
     """``avgce`` only: softmax(-cost / spread), or the released code's softmax(exp(-cost))."""
     spread: PositiveFloat = 0.1
-    """``avgce`` with softmax only: the difference in cost that matters, in the unit of ``compare``."""
+    """``avgce`` with softmax only: the difference in cost that matters, in ``compare``'s unit."""
     include_target: bool = True
     """The target is one of the candidates."""
     when_target_wins: Literal["self", "gold"] = "self"
@@ -40,24 +40,26 @@ class FuseSettings(Settings):
     lambda_: UnitFloat = Field(default=0.9, alias="lambda")
     """Weight of the plain language-modelling loss; 1 - lambda is that of the fused one."""
     tail: Literal["bucket", "ignore", "renormalise"] = "bucket"
-    """Mass outside the kept candidates: one more outcome, left out, or (released code) scaled away."""
+    """Mass outside the kept ids: one more outcome, left out, or (released code) scaled away."""
     unmatched: Literal["label", "skip"] = "label"
     """Positions where nobody speaks: the label stands in, as published, or no fused term."""
 
     @model_validator(mode="after")
     def _no_dead_settings(self) -> Self:
         given = self.model_fields_set
+        mince, softmax = self.method == "mince", self.weighting == "softmax"
+        over_ids = self.objective not in ("uld", "chunk")
         dead = [
-            ("weighting", self.method == "mince", "method: avgce"),
-            ("spread", self.method == "mince" or self.weighting == "released", "weighting: softmax"),
-            ("when_target_wins", self.method == "avgce" or not self.include_target,
-             "method: mince with include_target: true"),
-            ("tail", self.objective in ("uld", "chunk"), "an objective over distributions"),
-        ]  # fmt: skip
+            ("weighting", mince, "method: avgce"),
+            ("spread", mince or not softmax, "method: avgce with weighting: softmax"),
+            ("when_target_wins", not mince, "method: mince"),
+            ("when_target_wins", not self.include_target, "include_target: true"),
+            ("tail", not over_ids, "an objective over distributions"),
+        ]
         for name, is_dead, needs in dead:
             if name in given and is_dead:
                 raise ValueError(f"{name} has no effect here; it needs {needs}")
-        if self.method == "avgce" and self.objective in ("uld", "chunk"):
+        if not mince and not over_ids:
             raise ValueError(
                 f"objective {self.objective} follows one teacher; it needs method: mince"
             )

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inarch.data import pad
 from inarch.errors import WeightsError
 from inarch.numerics import Head, run_with_head, token_logps, top_beliefs
 from inarch.records import Beliefs, TokenRow
@@ -66,29 +67,18 @@ def _batches(rows: Sequence[TokenRow], batch_tokens: int) -> Iterator[list[int]]
 def _run(
     model: Any, numbered: list[tuple[int, TokenRow]], settings: TeachSettings
 ) -> Iterator[tuple[int, Beliefs]]:
-    rows = [row for _, row in numbered]
-    ids_BT, mask_BT, flat_N, next_N = _padded(rows)
-    if len(flat_N):
-        device = next(model.parameters()).device
+    batch = pad([row for _, row in numbered])
+    device = next(model.parameters()).device
+    ids_BT, mask_BT, flat_N, next_N = (torch.from_numpy(x).to(device) for x in batch)
 
-        def at_head(hidden_BTD: Tensor, head: Head) -> list[NDArray[Any]]:
-            hidden_ND = hidden_BTD.flatten(0, 1)[flat_N.to(hidden_BTD.device)]
-            parts = [
-                _believe(head.logits(h), n, settings)
-                for h, n in zip(
-                    hidden_ND.split(_CHUNK), next_N.to(hidden_BTD.device).split(_CHUNK), strict=True
-                )
-            ]
-            return [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
+    def at_head(hidden_BTD: Tensor, head: Head) -> list[NDArray[Any]]:
+        hidden_ND = hidden_BTD.flatten(0, 1)[flat_N]
+        chunks = zip(hidden_ND.split(_CHUNK), next_N.split(_CHUNK), strict=True)
+        parts = [_believe(head.logits(hidden_nD), next_n, settings) for hidden_nD, next_n in chunks]
+        return [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
 
-        inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
-        ids, logps, tail, next_logps = run_with_head(model, inputs, at_head)
-    else:
-        ids, logps = (
-            np.zeros((0, settings.top_k), np.int32),
-            np.zeros((0, settings.top_k), np.float32),
-        )
-        tail = next_logps = np.zeros(0, np.float32)
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
+    ids, logps, tail, next_logps = run_with_head(model, inputs, at_head)
 
     start = 0
     for index, row in numbered:
@@ -96,21 +86,19 @@ def _run(
         part = slice(start, start + len(at_P))
         if not np.isfinite(next_logps[part]).all() or np.isnan(logps[part]).any():
             raise WeightsError(
-                f"{model.name_or_path or 'teacher'}: gives NaN or infinity at row {index} of its shard; "
-                "expected finite log-probs. Load it in float32 or bfloat16 (dtype), or check the file"
+                f"{model.name_or_path or 'teacher'}: gives NaN or infinity at row {index}; "
+                "expected finite log-probs. Load it in float32 or bf16 (dtype), or check the file"
             )
-        yield (
-            index,
-            Beliefs(
-                ends=row.ends[at_P],
-                next_ends=row.ends[at_P + 1],
-                next_ids=row.ids[at_P + 1],
-                next_logps=next_logps[part],
-                ids=ids[part].astype(np.int32),
-                logps=logps[part],
-                tail=tail[part],
-            ),
+        beliefs = Beliefs(
+            ends=row.ends[at_P],
+            next_ends=row.ends[at_P + 1],
+            next_ids=row.ids[at_P + 1],
+            next_logps=next_logps[part],
+            ids=ids[part].astype(np.int32),
+            logps=logps[part],
+            tail=tail[part],
         )
+        yield index, beliefs
         start = part.stop
 
 
@@ -121,27 +109,6 @@ def _believe(logits_NV: Tensor, next_N: Tensor, settings: TeachSettings) -> tupl
         logits_NV / settings.temperature, settings.top_k, next_N
     )
     return ids_Nk, logps_Nk, tail_N, token_logps(logits_NV, next_N)
-
-
-def _padded(rows: Sequence[TokenRow]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return ids and mask, padded right, and the flat supervised positions with their next ids."""
-    width = max(len(row.ids) for row in rows)
-    ids_BT = np.zeros((len(rows), width), np.int64)
-    mask_BT = np.zeros((len(rows), width), np.int64)
-    flat, following = [], []
-    for b, row in enumerate(rows):
-        ids_BT[b, : len(row.ids)] = row.ids
-        mask_BT[b, : len(row.ids)] = 1
-        at_P = np.flatnonzero(row.supervised)
-        flat.append(b * width + at_P)
-        following.append(row.ids[at_P + 1])
-    flat_N, next_N = np.concatenate(flat), np.concatenate(following).astype(np.int64)
-    return (
-        torch.from_numpy(ids_BT),
-        torch.from_numpy(mask_BT),
-        torch.from_numpy(flat_N),
-        torch.from_numpy(next_N),
-    )
 
 
 def _check_ids(model: Any, rows: Sequence[TokenRow]) -> None:

@@ -1,0 +1,126 @@
+"""``fuse``: capture what each source believes, match, fuse, and train the target on it."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch.data import read
+from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
+from inarch.flows._lessons import Panel, Tally, lessons, panel_of
+from inarch.flows.recipe import FuseRun
+from inarch.flows.teach import (
+    believe,
+    load,
+    model_digest,
+    num_shards,
+    shard_beliefs,
+    shard_slice,
+    teach,
+)
+from inarch.fuse import Batch, Example, Examples, collate, fused_loss, plain_loss, write_examples
+from inarch.io.progress import track
+from inarch.io.runs import digest_folder, stage
+from inarch.records import Document
+from inarch.settings import to_dict
+from inarch.train import train
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: FuseRun, out: Path) -> None:
+    """Fuse the sources into the target; the result is ``out/model``.
+
+    With ``fuse.pairwise`` there is one result per source, ``out/pairs/<source>/model``; each is a
+    run of its own, so a source that is added later leaves the others as they are.
+    """
+    if not settings.fuse.pairwise:
+        _run_one(settings, out)
+        return
+    work = str(work_folder(settings, out))
+    for source in settings.sources:
+        fuse = settings.fuse.model_copy(update={"pairwise": False})
+        pair = settings.model_copy(update={"sources": (source,), "fuse": fuse, "work": work})
+        _run_one(pair, out / "pairs" / source.label)
+
+
+def _run_one(settings: FuseRun, out: Path) -> None:
+    own = to_dict(settings)
+    own.pop("work")
+    inputs = {m.label: model_digest(m) for m in (settings.target, *settings.sources)}
+    with stage(out, "fuse", own, inputs) as opened:
+        if opened.done:
+            logger.info("%s is complete; nothing to do", out)
+            return
+        cut = cut_corpus(settings, out)
+        panel = panel_of(settings, cut.corpus)
+        dataset, to_batch, facts = _training_set(settings, panel, cut, out)
+        opened.note(num_documents=len(cut.corpus), **facts)
+        reader = reader_of(settings, settings.target)
+        model = load(settings.target, reader, settings)
+        loss = fused_loss(settings.fuse) if settings.candidates else plain_loss
+        result = train(
+            model, dataset, to_batch, loss, settings.train, out, tokenizer=reader.tokenizer.hf
+        )
+        opened.note(num_steps=result.num_steps)
+
+
+def _training_set(
+    settings: FuseRun, panel: Panel, cut: Cut, out: Path
+) -> tuple[Sequence[Any], Callable[[Sequence[Any]], Batch], dict[str, object]]:
+    """Return a dataset, what makes batches of it, and facts for the manifest."""
+    if settings.teach.online and settings.candidates:
+        numbers = range(len(cut.corpus))
+        return numbers, _online(settings, panel, cut), {}
+    folders = [teach(settings, model, cut, out) for model in settings.candidates]
+    folder = out / "fused"
+    own = {"fuse": to_dict(settings.fuse), "match": to_dict(settings.match)}
+    inputs = {"documents": cut.key} | {f.name: digest_folder(f) for f in folders}
+    with stage(folder, "examples", own, inputs) as opened:
+        path = folder / "examples.arrow"
+        if not opened.done:
+            tally = Tally()
+            write_examples(path, _examples(settings, panel, cut, folders, tally))
+            opened.note(**tally.facts())
+        return Examples(path), collate, dict(opened.manifest["facts"])  # type: ignore[arg-type]
+
+
+def _examples(
+    settings: FuseRun, panel: Panel, cut: Cut, folders: Sequence[Path], tally: Tally
+) -> Iterator[list[Example]]:
+    reader = reader_of(settings, settings.target)
+    with track("match and fuse", len(cut.corpus), "rows") as advance:
+        for shard in range(num_shards(settings, cut)):
+            documents = cut.corpus[shard_slice(settings, shard)]
+            rows = read(reader, documents)
+            if folders:
+                beliefs = [shard_beliefs(folder, shard, documents) for folder in folders]
+                taught = lessons(panel, rows, beliefs)
+                for document, lesson in zip(documents, taught, strict=True):
+                    tally.add(panel, document, lesson)
+                yield [Example(row, lesson) for row, lesson in zip(rows, taught, strict=True)]
+            else:
+                yield [Example(row, None) for row in rows]
+            advance(len(documents))
+
+
+def _online(settings: FuseRun, panel: Panel, cut: Cut) -> Callable[[Sequence[int]], Batch]:
+    """Return what runs the candidates on the documents of a batch, with nothing stored."""
+    readers = [reader_of(settings, model) for model in settings.candidates]
+    networks = [
+        load(model, reader, settings)
+        for model, reader in zip(settings.candidates, readers, strict=True)
+    ]
+    target = reader_of(settings, settings.target)
+
+    def to_batch(numbers: Sequence[int]) -> Batch:
+        documents: list[Document] = [cut.corpus[i : i + 1][0] for i in numbers]
+        rows = read(target, documents)
+        beliefs = [
+            believe(network, reader, documents, settings)[0]
+            for network, reader in zip(networks, readers, strict=True)
+        ]
+        taught = lessons(panel, rows, beliefs)
+        return collate([Example(row, lesson) for row, lesson in zip(rows, taught, strict=True)])
+
+    return to_batch

@@ -1,0 +1,155 @@
+"""``teach``: what each model of a run believes about the corpus, kept on disk shard by shard."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from pyarrow import ArrowInvalid
+
+from inarch.data import Reader, read
+from inarch.errors import SettingsError
+from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
+from inarch.flows.recipe import FuseRun, ModelSettings
+from inarch.io.models import DTYPES, head_width, load_model, new_model
+from inarch.io.progress import track
+from inarch.io.runs import Stage, digest_folder, stage
+from inarch.records import Beliefs, Document
+from inarch.settings import to_dict
+from inarch.teach.capture import capture
+from inarch.teach.store import quantised, read_shard, write_shard
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: FuseRun, out: Path, only: Sequence[str] = ()) -> None:
+    """Capture the beliefs of every candidate of a run, or of those named in ``only``.
+
+    Raises:
+        SettingsError: ``only`` names a model that the run does not have.
+    """
+    names = [model.label for model in settings.candidates]
+    unknown = set(only) - set(names)
+    if unknown:
+        raise SettingsError(f"--only {unknown.pop()}: expected one of {', '.join(names)}")
+    cut = cut_corpus(settings, out)
+    for model in settings.candidates:
+        if not only or model.label in only:
+            teach(settings, model, cut, out)
+
+
+def teach(settings: FuseRun, model: ModelSettings, cut: Cut, out: Path) -> Path:
+    """Return the folder of a model's beliefs about the corpus, complete.
+
+    Shards that are whole are kept; a shard that was cut is made anew.
+    """
+    folder = work_folder(settings, out) / "teach" / f"{model.label}-{cut.key[:8]}"
+    own = to_dict(settings.teach)
+    for costs_only in ("batch_tokens", "online"):
+        own.pop(costs_only)
+    own |= {"bos": settings.data.bos, "eos": settings.data.eos}
+    inputs = {"model": model_digest(model), "documents": cut.key}
+    reader = reader_of(settings, model)
+    if settings.data.template == "target":
+        inputs["template"] = reader.template.digest
+    with stage(folder, "teach", own, inputs) as opened:
+        missing = [i for i in range(num_shards(settings, cut)) if not _is_whole(folder, i)]
+        if missing:
+            _capture_shards(settings, model, cut, opened, missing)
+    return folder
+
+
+def _capture_shards(
+    settings: FuseRun, model: ModelSettings, cut: Cut, opened: Stage, missing: Sequence[int]
+) -> None:
+    reader = reader_of(settings, model)
+    network = load(model, reader, settings)
+    num_documents = len(cut.corpus)
+    done = (num_shards(settings, cut) - len(missing)) * settings.teach.shard_rows
+    title = f"teach {model.label}"
+    num_inexact = num_kept = 0
+    with track(title, num_documents, "rows", done=min(done, num_documents)) as advance:
+        for shard in missing:
+            rows_of = shard_slice(settings, shard)
+            documents = cut.corpus[rows_of]
+            beliefs, inexact = believe(network, reader, documents, settings)
+            write_shard(shard_path(opened.folder, shard), documents, beliefs, head_width(network))
+            num_inexact += inexact
+            num_kept += sum(len(b.ends) for b in beliefs)
+            advance(len(documents))
+    opened.note(num_kept_tokens=num_kept, num_inexact_rows=num_inexact)
+    if num_inexact:
+        logger.warning(
+            "%s: its tokenizer changes the text of %d rows; they are matched by characters",
+            model.label,
+            num_inexact,
+        )
+
+
+def believe(
+    network: Any, reader: Reader, documents: Sequence[Document], settings: FuseRun
+) -> tuple[list[Beliefs], int]:
+    """Return a model's beliefs about documents as a shard would keep them, and the inexact rows."""
+    rows = read(reader, documents)
+    beliefs = capture(network, rows, settings.teach)
+    return [quantised(b) for b in beliefs], sum(not row.exact for row in rows)
+
+
+def load(model: ModelSettings, reader: Reader, settings: FuseRun) -> Any:
+    """Return a model of the run on its device, in evaluation mode."""
+    if model.scratch is not None:
+        return new_model(model.scratch, reader.tokenizer.size, settings.train.seed).to(
+            device_of(settings)
+        )
+    dtype = None if model.dtype == "auto" else DTYPES[model.dtype]
+    return load_model(model.path or "", dtype=dtype, device=device_of(settings))
+
+
+def device_of(settings: FuseRun) -> str:
+    """Return the torch device of a run."""
+    if settings.device != "auto":
+        return settings.device
+    accelerator = torch.accelerator.current_accelerator()
+    return "cpu" if accelerator is None else accelerator.type
+
+
+def model_digest(model: ModelSettings) -> str:
+    """Return what identifies a model's weights and tokenizer."""
+    if model.path is None:
+        return f"scratch {model.scratch} {digest_folder(model.tokenizer_path)}"
+    digest = digest_folder(model.path)
+    return digest if model.tokenizer is None else f"{digest} {digest_folder(model.tokenizer)}"
+
+
+def num_shards(settings: FuseRun, cut: Cut) -> int:
+    """Return the number of shards that hold the corpus."""
+    return -(-len(cut.corpus) // settings.teach.shard_rows)
+
+
+def shard_slice(settings: FuseRun, shard: int) -> slice:
+    """Return the documents of a shard."""
+    return slice(shard * settings.teach.shard_rows, (shard + 1) * settings.teach.shard_rows)
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """Return the file of a shard."""
+    return folder / f"shard-{shard:05d}.parquet"
+
+
+def shard_beliefs(folder: Path, shard: int, documents: Sequence[Document]) -> list[Beliefs]:
+    """Return the beliefs of one shard about its documents."""
+    return read_shard(shard_path(folder, shard), documents)
+
+
+def _is_whole(folder: Path, shard: int) -> bool:
+    path = shard_path(folder, shard)
+    if not path.exists():
+        return False
+    try:
+        pq.read_metadata(path)
+    except ArrowInvalid:
+        logger.warning("%s was cut; it is made anew", path)
+        return False
+    return True
