@@ -1,0 +1,236 @@
+"""Train a causal LM by any loss, resumable, on one process or many.
+
+Differs: transformers.Trainer averages over micro-batches and processes where their items differ in
+number; here a step's loss is its sum over items divided by the items of the whole step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
+from inarch.io.models import quiet_transformers
+from inarch.io.progress import track
+from inarch.io.runs import append_metrics, read_metrics, write_atomic
+from inarch.train import checkpoints
+from inarch.train._loop import Follow, Loop, Loss, Plan
+from inarch.train.plan import num_steps, row_order
+from inarch.train.settings import LoraSettings, TrainSettings
+
+logger = logging.getLogger(__name__)
+
+
+class TrainResult(NamedTuple):
+    """What a run left behind."""
+
+    model: Path
+    """Folder that ``AutoModelForCausalLM.from_pretrained`` loads, weights in float32."""
+    num_steps: int
+    """Optimiser steps of the whole run."""
+    resumed_step: int
+    """Step that this call went on from, 0 if it began."""
+    metrics: dict[str, float]
+    """Last line of ``metrics.jsonl``."""
+    wall_s: float
+    """Time of this call."""
+
+
+def train(  # noqa: PLR0913  (data, objective and place are three different things)
+    model: PreTrainedModel,
+    dataset: Sequence[Any],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    loss: Loss,
+    settings: TrainSettings,
+    out: str | Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> TrainResult:
+    """Train `model` and return where it was saved.
+
+    Writes ``out/model``, with LoRA also ``out/adapter``, ``out/metrics.jsonl`` (per window, means
+    over items) and ``out/checkpoints``, from the newest of which a killed run goes on: on one CPU
+    process, to bitwise the same weights. Whether `out` belongs to these settings is the caller's to
+    know.
+
+    Args:
+        model: The model in float32, or with LoRA in any format. Changed in place.
+        dataset: Rows by index. With ``group_by_length`` its ``lengths`` gives their tokens.
+        collate: Rows to a batch of tensors, among them ``num_items``, an integer tensor ``[]``.
+        loss: From model, batch and the share of training done, in [0, 1), to sums over its items.
+        settings: How to train.
+        out: Folder of the run.
+        tokenizer: Saved with the model.
+
+    Raises:
+        SettingsError: Settings that do not fit the machine, the launch or the data.
+        DataError: No rows, or a loss that is NaN or infinite.
+        WeightsError: The model cannot be saved, or a checkpoint does not fit it.
+        MissingExtra: A package of ``report_to``, or DeepSpeed, is not installed.
+    """
+    began = time.monotonic()
+    out = Path(out)
+    folder = out / "checkpoints"
+    plan = _plan(dataset, loss, settings, out)
+    _check_generation_config(model)
+    use_cache = model.config.use_cache
+    with quiet_transformers():
+        args = _arguments(settings, folder, num_steps(len(dataset), settings))
+        set_seed(settings.seed)
+        if settings.lora is not None:
+            model = _with_lora(model, settings.lora)
+        else:
+            model.float()
+        loop = Loop(plan, model=model, args=args, data_collator=collate, train_dataset=dataset)
+        loop.remove_callback(PrinterCallback)
+        checkpoint, resumed_step = checkpoints.newest(folder)
+        if loop.is_world_process_zero():
+            checkpoints.discard_partial(folder)
+            loop.last_row = _rewind(plan.metrics, resumed_step)
+        if checkpoint is not None:
+            logger.info("going on from %s", checkpoint)
+        with track("train", args.max_steps, "steps", resumed_step) as advance:
+            if loop.is_world_process_zero():
+                loop.add_callback(Follow(advance))
+            else:
+                loop.add_callback(Follow(lambda number: None))
+            loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        model.config.use_cache = use_cache
+        _save(loop, out, tokenizer)
+    wall_s = time.monotonic() - began
+    return TrainResult(out / "model", args.max_steps, resumed_step, loop.last_row, wall_s)
+
+
+def _plan(dataset: Sequence[Any], loss: Loss, settings: TrainSettings, out: Path) -> Plan:
+    if not len(dataset):
+        raise DataError("found 0 rows to train on, expected some; look at what was skipped before")
+    lengths = None
+    if settings.group_by_length:
+        lengths = getattr(dataset, "lengths", None)
+        if lengths is None:
+            raise SettingsError("group_by_length needs data that knows its lengths; switch it off")
+    order = row_order(len(dataset), settings, lengths)
+    return Plan(loss, order, len(dataset), settings, out / "metrics.jsonl")
+
+
+def _arguments(settings: TrainSettings, folder: Path, total: int) -> TrainingArguments:
+    """Return the Trainer's own settings."""
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = settings.micro_batch_size or max(1, settings.batch_size // num_processes)
+    if settings.batch_size % (micro * num_processes):
+        raise SettingsError(
+            f"found batch_size {settings.batch_size}, {num_processes} processes and"
+            f" micro_batch_size {micro}, expected a multiple of {micro * num_processes};"
+            " change one of them"
+        )
+    has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if settings.precision == "fp16" and not has_device:
+        raise SettingsError("found precision fp16 without a GPU; use float32 or bf16")
+    folder.mkdir(parents=True, exist_ok=True)
+    saves = settings.save_every_steps is not None and settings.save_every_steps < total
+    if "tensorboard" in settings.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.parent / "tensorboard"))
+    try:
+        args = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=total,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=settings.batch_size // (micro * num_processes),
+            learning_rate=settings.lr,
+            weight_decay=settings.weight_decay,
+            adam_beta1=settings.betas[0],
+            adam_beta2=settings.betas[1],
+            adam_epsilon=settings.eps,
+            max_grad_norm=settings.clip,
+            bf16=settings.precision == "bf16",
+            fp16=settings.precision == "fp16",
+            gradient_checkpointing=settings.gradient_checkpointing or None,
+            save_strategy="steps" if saves else "no",
+            save_steps=settings.save_every_steps or total,
+            logging_steps=settings.log_every_steps,
+            logging_nan_inf_filter=False,  # would make the device wait in every step
+            report_to=list(settings.report_to),
+            dataloader_num_workers=settings.num_workers,
+            dataloader_pin_memory=has_device,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            log_level="error",
+            seed=settings.seed,
+            use_cpu=not has_device,
+            ddp_find_unused_parameters=False,
+            deepspeed=None if settings.deepspeed is None else str(settings.deepspeed),
+            fsdp=settings.fsdp is not None,
+            fsdp_config=None if settings.fsdp is None else str(settings.fsdp),
+        )
+    except ImportError as error:
+        raise MissingExtra(str(error)) from error
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # one process uses one GPU; `accelerate launch` uses them all
+    return args
+
+
+def _with_lora(model: PreTrainedModel, lora: LoraSettings) -> Any:
+    targets = lora.target_modules
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+        ),
+    )
+
+
+def _check_generation_config(model: PreTrainedModel) -> None:
+    """Find out before the training, not after it, that the model could not be saved."""
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError as error:
+        raise WeightsError(
+            f"transformers will not save this model's generation_config.json: {error}; correct that"
+            " file of the checkpoint"
+        ) from error
+
+
+def _rewind(metrics: Path, step: int) -> dict[str, float]:
+    """Cut off the lines of steps that are about to be done again; return the last one left."""
+    rows = read_metrics(metrics) if metrics.exists() else []
+    kept = [row for row in rows if row["step"] <= step]
+    with write_atomic(metrics) as temp:
+        temp.touch()
+        for row in kept:
+            append_metrics(temp, row)
+    return kept[-1] if kept else {}
+
+
+def _save(loop: Loop, out: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """Write the trained model; all processes take part in gathering its shards."""
+    state = loop.accelerator.get_state_dict(loop.model_wrapped)
+    if not loop.is_world_process_zero():
+        return
+    model = loop.accelerator.unwrap_model(loop.model_wrapped)
+    if loop.plan.settings.lora is not None:
+        with write_atomic(out / "adapter") as temp:
+            model.save_pretrained(temp)
+        # Merged in float32 and off the device: the sum needs more bits and room than the parts.
+        model, state = model.cpu().float().merge_and_unload(), None
+    with write_atomic(out / "model") as temp:
+        model.save_pretrained(temp, state_dict=state)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temp)
