@@ -21,7 +21,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from inarch.errors import DataError, WeightsError
-from inarch.io.spelling import alphabet_of, canonical_bytes, lay, lay_by_characters
+from inarch.io.spelling import Alphabet, alphabet_of, canonical_bytes, lay, lay_by_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +58,10 @@ class Tokenizer:
     """An own copy of the fast tokenizer without truncation and padding, if there is one."""
     digest: str
     """Digest of vocabulary, pipeline and roles."""
+    alphabet: Alphabet
+    """How the vocabulary writes bytes."""
+    names: list[str | None]
+    """The vocabulary's own string of each id, V; None for holes."""
     pieces: list[bytes | None]
     """Canonical bytes of each id; None for special tokens, the unknown token and holes; V."""
     added: NDArray[np.bool_]
@@ -75,10 +79,9 @@ class Tokenizer:
     @cached_property
     def _literal(self) -> list[bytes]:
         """Return the bytes of each id where special tokens count as what they are written as."""
-        names = self.hf.convert_ids_to_tokens(range(self.size))
         return [
             piece if piece is not None else (name or "").encode()
-            for piece, name in zip(self.pieces, names, strict=True)
+            for piece, name in zip(self.pieces, self.names, strict=True)
         ]
 
     def encode(self, text: str, *, specials: bool = False) -> Encoded:
@@ -178,11 +181,20 @@ def wrap_tokenizer(hf: Any, name: str) -> Tokenizer:
         if (token := getattr(hf, f"{role}_token_id")) is not None
     }
     record = Tokenizer(
-        hf, name, backend, "", pieces, added, roles, frozenset(int(token) for token in special)
+        hf=hf,
+        name=name,
+        backend=backend,
+        digest="",
+        alphabet=alphabet,
+        names=names,
+        pieces=pieces,
+        added=added,
+        roles=roles,
+        special_ids=frozenset(int(token) for token in special),
     )
     if (eot := _end_of_turn(record)) is not None:
         roles["eot"] = eot
-    return _with_digest(record, names)
+    return _with_digest(record)
 
 
 def _own_backend(hf: Any) -> tokenizers.Tokenizer | None:
@@ -224,8 +236,8 @@ def _end_of_turn(tokenizer: Tokenizer) -> int | None:
     return next(iter(special + added), eos)
 
 
-def _with_digest(record: Tokenizer, names: list[str | None]) -> Tokenizer:
+def _with_digest(record: Tokenizer) -> Tokenizer:
     pipeline = json.loads(record.backend.to_str()) if record.backend else None
-    content = [names, pipeline, sorted(record.roles.items()), sorted(record.special_ids)]
+    content = [record.names, pipeline, sorted(record.roles.items()), sorted(record.special_ids)]
     text = json.dumps(content, sort_keys=True).encode()
     return replace(record, digest=blake2b(text, digest_size=16).hexdigest())

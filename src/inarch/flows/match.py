@@ -1,0 +1,65 @@
+"""The flow behind ``inarch match``: how two tokenizers match on the texts of a file."""
+
+from pathlib import Path
+
+from inarch.data.corpus import DataSettings, read_raw
+from inarch.errors import DataError
+from inarch.io.tokenizers import load_tokenizer
+from inarch.match.report import MatchReport, ViewToken, match_report, view
+from inarch.match.vocabulary import MatchSettings, build_map
+
+_CORPORA = {".jsonl", ".json", ".parquet"}
+
+
+def run(target: str, source: str, text: Path) -> MatchReport:
+    """Return how ``source`` matches onto ``target`` on the texts of a file.
+
+    Args:
+        target: Folder or hub id of the tokenizer that takes over distributions.
+        source: Folder or hub id of the tokenizer that they come from.
+        text: A corpus (.jsonl, .json, .parquet) or any UTF-8 file, which is one text.
+
+    Raises:
+        DataError: The file is absent or holds no text.
+        WeightsError: A tokenizer is absent.
+    """
+    texts = _texts(text)
+    mine, theirs = load_tokenizer(target), load_tokenizer(source)
+    return match_report(mine, theirs, build_map(mine, theirs, MatchSettings()), texts)
+
+
+def look(target: str, source: str, text: str) -> list[ViewToken]:
+    """Return the target's tokens of a sentence and what the source says after each.
+
+    Args:
+        target: Folder or hub id of the tokenizer that takes over distributions.
+        source: Folder or hub id of the tokenizer that they come from.
+        text: One sentence.
+    """
+    return view(load_tokenizer(target), load_tokenizer(source), text)
+
+
+def sentence_of(text: Path, max_chars: int = 200) -> str:
+    """Return the first line of a file's first text that is not blank, cut to a few characters."""
+    lines = (line for part in _texts(text) for line in part.splitlines())
+    return next((line for line in lines if line.strip()), "")[:max_chars]
+
+
+def _texts(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"--text: found no file {path}; expected a text file or a corpus")
+    if path.suffix in _CORPORA:
+        rows = list(read_raw(DataSettings(path=str(path))))
+        contents = [
+            [row.text] if row.text else [m.content for m in row.messages or ()] for row in rows
+        ]
+        texts = [content for parts in contents for content in parts]
+    else:
+        try:
+            texts = [path.read_bytes().decode("utf-8-sig")]
+        except UnicodeDecodeError as problem:
+            msg = f"{path}: byte {problem.start} is not UTF-8; convert it: iconv -t UTF-8"
+            raise DataError(msg) from problem
+    if not any(texts):
+        raise DataError(f"{path}: found no text; expected at least one character to match on")
+    return texts
