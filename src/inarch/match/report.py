@@ -178,7 +178,8 @@ def _num_wrong_folded(
 def _folded(spelled: bytes) -> str:
     text = spelled.decode("utf-8", "surrogateescape").replace(METASPACE, " ")
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in folded if c.isprintable() and not c.isspace())
+    hidden = ("Cc", "Cf", "Zs", "Zl", "Zp")
+    return "".join(c for c in folded if unicodedata.category(c) not in hidden)
 
 
 def _speed(mine: Sequence[Encoded], theirs: Sequence[Encoded], vocab_map: VocabMap) -> float:
