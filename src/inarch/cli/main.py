@@ -3,6 +3,7 @@
 ``inarch --help`` loads neither torch nor pydantic: what a verb needs is imported inside the verb.
 """
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -51,7 +52,8 @@ def main() -> None:
 def inarch(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log details.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=lambda asked: _print_version(asked))
+        bool,
+        typer.Option("--version", is_eager=True, callback=lambda asked: _print_version(asked)),
     ] = False,
 ) -> None:
     """Grow one better, smaller, better-behaved language model out of open ones."""
@@ -65,12 +67,13 @@ def fuse(recipe: Recipe, set_: Set = None, out: Out = None, dry_run: DryRun = Fa
     """Train a target model on what source models believe."""
     from inarch.cli.show import show_plan
     from inarch.flows import fuse as flow
+    from inarch.flows.recipe import FuseRun
     from inarch.settings import load
 
-    settings = load(flow.FuseRun, recipe, set_ or ())
+    settings = load(FuseRun, recipe, set_ or ())
     out = out or _default_out(recipe)
     if dry_run:
-        show_plan(settings, {**flow.plan(settings), "out": out})
+        show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
         flow.run(settings, out)
         typer.echo(out)
@@ -89,14 +92,14 @@ def teach(
 ) -> None:
     """Store what the source models of a fuse recipe believe about its corpus."""
     from inarch.cli.show import show_plan
-    from inarch.flows import fuse as fuse_flow
     from inarch.flows import teach as flow
+    from inarch.flows.recipe import FuseRun
     from inarch.settings import load
 
-    settings = load(fuse_flow.FuseRun, recipe, set_ or ())
+    settings = load(FuseRun, recipe, set_ or ())
     out = out or _default_out(recipe)
     if dry_run:
-        show_plan(settings, {**flow.plan(settings), "out": out})
+        show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
         flow.run(settings, out, only=tuple(only or ()))
         typer.echo(out)
@@ -115,7 +118,26 @@ def match(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Show how well the tokens of sources can speak for those of a target."""
+    """Show how well the tokens of sources can speak for those of a target; no model is run."""
+    from inarch.cli.show import show_matches, show_plan
+    from inarch.flows import match as flow
+    from inarch.io.runs import write_atomic
+
+    if dry_run:
+        plan = {"target": target, "sources": sources, "text": text, "out": out or "the screen"}
+        show_plan(plan)
+        return
+    reports = {source: flow.run(target, source, text) for source in sources}
+    rows = [{"target": target, "source": source, **r._asdict()} for source, r in reports.items()]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    if out:
+        with write_atomic(out) as temp:
+            temp.write_text(lines)
+    if as_json:
+        typer.echo(lines, nl=False)
+    else:
+        sentence = flow.sentence_of(text)
+        show_matches(rows, {source: flow.look(target, source, sentence) for source in sources})
 
 
 @app.command()
@@ -133,6 +155,16 @@ def demo(
     dry_run: DryRun = False,
 ) -> None:
     """Fuse tiny models that are made from scratch, and show what it brings."""
+    from inarch import demo as room
+    from inarch import report as page
+    from inarch.cli.show import show_plan
+
+    chosen = tuple(seeds or room.SEEDS)
+    if dry_run:
+        show_plan(room.plan(chosen, quick) | {"out": out})
+    else:
+        room.run(out, chosen, quick)
+        typer.echo(page.build(out))
 
 
 @app.command()
@@ -144,6 +176,14 @@ def report(
     dry_run: DryRun = False,
 ) -> None:
     """Make one HTML page of a run folder."""
+    from inarch import report as page
+    from inarch.cli.show import show_plan
+
+    out = out or run / "report.html"
+    if dry_run:
+        show_plan({"run": run, "out": out})
+    else:
+        typer.echo(page.build(run, out))
 
 
 def _default_out(recipe: Path) -> Path:

@@ -1,16 +1,20 @@
 """What the command line shows: logs, plans, matches."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 from inarch.io.progress import console as error_console
 
 if TYPE_CHECKING:
+    from inarch.match.report import ViewToken
     from inarch.settings import Settings
 
 output = Console()
@@ -29,19 +33,82 @@ def log_to_screen(level: int) -> None:
     package.setLevel(level)
 
 
-def show_plan(settings: "Settings", plan: Mapping[str, object]) -> None:
+def show_plan(plan: Mapping[str, object], settings: "Settings | None" = None) -> None:
     """Print the resolved settings as YAML, and a plan as a table."""
-    from inarch.settings import dump
+    if settings is not None:
+        from inarch.settings import dump
 
-    output.print(dump(settings), markup=False, soft_wrap=True)
+        output.print(dump(settings), markup=False, highlight=False, soft_wrap=True)
     table = Table("plan", "")
     for name, value in plan.items():
         table.add_row(name, _show(value))
     output.print(table)
 
 
+def show_matches(
+    rows: Sequence[Mapping[str, object]], views: Mapping[str, Sequence["ViewToken"]]
+) -> None:
+    """Print what `inarch.flows.match` found: a table, and one sentence in colour per source."""
+    table = Table(
+        "source", box=SIMPLE_HEAD, pad_edge=False, title=f"onto {_label(rows[0]['target'])}"
+    )
+    for title in _COLUMNS.values():
+        table.add_column(title, justify="right")
+    for row in rows:
+        cells = {name: Text(_show(row[name])) for name in _COLUMNS}
+        if row["wrong"]:
+            cells["wrong"].stylize("bold red")
+        table.add_row(_label(row["source"]), *cells.values())
+    output.print(table)
+    for source, tokens in views.items():
+        output.print(_sentence(source, tokens))
+    legend = [Text(f" {meaning} ", _COLOURS[state]) for state, meaning in _MEANINGS.items()]
+    output.print(*legend, "[dim]\\[what the source reads there][/]")
+
+
+_COLUMNS = {
+    "target_tokens": "target tokens",
+    "source_tokens": "source tokens",
+    "available": "available",
+    "used": "used",
+    "wrong": "wrong",
+    "exact_share": "exact ids",
+    "mapped_mass": "mapped",
+    "tokens_per_second": "tokens /s",
+}
+_COLOURS = {"used": "black on green", "prefix": "black on yellow", "none": "white on red"}
+_MEANINGS = {
+    "used": "both end here",
+    "prefix": "inside a token of the source",
+    "none": "no word from the source",
+}
+
+
+def _sentence(source: str, tokens: Sequence["ViewToken"]) -> Text:
+    """Return the target's tokens in colour, with the source's where they differ."""
+    line = Text(f"{_label(source)}: ")
+    for token in tokens:
+        line.append(_visible(token.text), _COLOURS[token.state])
+        if token.source_text != token.text:
+            line.append(f"[{_visible(token.source_text)}]", "dim")
+        line.append(" ")
+    return line
+
+
+def _label(model: object) -> str:
+    """Return a folder by its name, and a hub id whole."""
+    path = Path(str(model))
+    return path.name if path.is_dir() else str(model)
+
+
+def _visible(text: str) -> str:
+    return text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
+
+
 def _show(value: object) -> str:
     """Return a number with thousands apart, or to three digits; other things as they are."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_show(item) for item in value)
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
