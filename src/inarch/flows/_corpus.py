@@ -77,10 +77,9 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
                     ", ".join(f"{n} {why}" for why, n in skipped.items()) or "the file is empty"
                 )
                 raise DataError(f"{settings.data.path}: found no usable row ({reasons})")
-        facts = opened.manifest["facts"]
-        for why, number in facts["skipped"].items():  # type: ignore[index]
+        for why, number in opened.facts["skipped"].items():
             logger.warning("%s: %d %s", settings.data.path, number, why)
-        return Cut(Corpus(path), facts["digest"])  # type: ignore[index]
+        return Cut(Corpus(path), opened.facts["digest"])
 
 
 def _counted(found: Iterable[Document], advance: Callable[[int], None]) -> Iterator[Document]:

@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from inarch.data import read
 from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
 from inarch.flows._lessons import Panel, Tally, lessons, panel_of
+from inarch.flows._plan import plan
 from inarch.flows.recipe import FuseRun
 from inarch.flows.teach import (
     believe,
@@ -18,14 +21,16 @@ from inarch.flows.teach import (
     shard_slice,
     teach,
 )
-from inarch.fuse import Batch, Example, Examples, collate, fused_loss, plain_loss, write_examples
+from inarch.fuse import Example, Examples, collate, fused_loss, plain_loss, write_examples
 from inarch.io.progress import track
 from inarch.io.runs import digest_folder, stage
 from inarch.records import Document
 from inarch.settings import to_dict
-from inarch.train import train
+from inarch.train.trainer import train
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["FuseRun", "plan", "run"]
 
 
 def run(settings: FuseRun, out: Path) -> None:
@@ -67,7 +72,7 @@ def _run_one(settings: FuseRun, out: Path) -> None:
 
 def _training_set(
     settings: FuseRun, panel: Panel, cut: Cut, out: Path
-) -> tuple[Sequence[Any], Callable[[Sequence[Any]], Batch], dict[str, object]]:
+) -> tuple[Sequence[Any], Callable[[list[Any]], dict[str, Tensor]], dict[str, Any]]:
     """Return a dataset, what makes batches of it, and facts for the manifest."""
     if settings.teach.online and settings.candidates:
         numbers = range(len(cut.corpus))
@@ -82,7 +87,7 @@ def _training_set(
             tally = Tally()
             write_examples(path, _examples(settings, panel, cut, folders, tally))
             opened.note(**tally.facts())
-        return Examples(path), collate, dict(opened.manifest["facts"])  # type: ignore[arg-type]
+        return Examples(path), collate, opened.facts
 
 
 def _examples(
@@ -104,7 +109,7 @@ def _examples(
             advance(len(documents))
 
 
-def _online(settings: FuseRun, panel: Panel, cut: Cut) -> Callable[[Sequence[int]], Batch]:
+def _online(settings: FuseRun, panel: Panel, cut: Cut) -> Callable[[list[int]], dict[str, Tensor]]:
     """Return what runs the candidates on the documents of a batch, with nothing stored."""
     readers = [reader_of(settings, model) for model in settings.candidates]
     networks = [
@@ -113,7 +118,7 @@ def _online(settings: FuseRun, panel: Panel, cut: Cut) -> Callable[[Sequence[int
     ]
     target = reader_of(settings, settings.target)
 
-    def to_batch(numbers: Sequence[int]) -> Batch:
+    def to_batch(numbers: list[int]) -> dict[str, Tensor]:
         documents: list[Document] = [cut.corpus[i : i + 1][0] for i in numbers]
         rows = read(target, documents)
         beliefs = [

@@ -8,7 +8,7 @@ Shapes: B = rows, T = padded length, D = hidden width, N = supervised positions 
 n = positions of a chunk of the head, V = width of the head, k = ids per position, J = byte chunks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from inarch.fuse.uld import uld
 from inarch.numerics import Head, chunked_sum, divergence, logps_at, run_with_head, token_logps
 from inarch.records import LossOut, TokenRow
 
-Batch = dict[str, Tensor]
+Batch = Mapping[str, Tensor]
 
 
 class Example(NamedTuple):
@@ -34,7 +34,7 @@ class Example(NamedTuple):
     """None: the labels alone (plain language modelling)."""
 
 
-def collate(examples: Sequence[Example]) -> Batch:
+def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     """Return a batch, padded right; everything per position is flat over supervised positions."""
     padded = pad([example.row for example in examples])
     batch: dict[str, Any] = {

@@ -55,7 +55,7 @@ def _columns(example: Example) -> dict[str, NDArray[Any]]:
     return tokens | (lesson._asdict() if lesson else dict.fromkeys(Lesson._fields, nothing))
 
 
-class Examples:
+class Examples(Sequence[Example]):
     """Training examples of an Arrow file, by number."""
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class Examples:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = int(np.searchsorted(self._starts, index, side="right")) - 1

@@ -46,7 +46,6 @@ class FuseSettings(Settings):
 
     @model_validator(mode="after")
     def _no_dead_settings(self) -> Self:
-        given = self.model_fields_set
         mince, softmax = self.method == "mince", self.weighting == "softmax"
         over_ids = self.objective not in ("uld", "chunk")
         dead = [
@@ -57,7 +56,7 @@ class FuseSettings(Settings):
             ("tail", not over_ids, "an objective over distributions"),
         ]
         for name, is_dead, needs in dead:
-            if name in given and is_dead:
+            if is_dead and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no effect here; it needs {needs}")
         if not mince and not over_ids:
             raise ValueError(

@@ -119,6 +119,11 @@ class Stage:
     manifest: dict[str, object]
     """What ``manifest.json`` holds."""
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the stage has noted, in this run and in earlier ones."""
+        return dict(self.manifest["facts"])  # type: ignore[call-overload]
+
     def note(self, **facts: object) -> None:
         """Add facts, such as a count of skipped rows, to the manifest on disk."""
         self.manifest["facts"] = {**self.manifest["facts"], **facts}  # type: ignore[dict-item]

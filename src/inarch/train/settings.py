@@ -95,7 +95,8 @@ class TrainSettings(Settings):
         return self
 
     def _mistakes(self) -> tuple[tuple[bool, str], ...]:
-        given = self.model_fields_set
+        fields = type(self).model_fields
+        given = {name for name in fields if getattr(self, name) != fields[name].default}
         micro = self.micro_batch_size
         return (
             (
