@@ -27,6 +27,7 @@ def avgce(costs_KP: Floats, settings: FuseSettings) -> Floats:
     believed_KP = np.isfinite(costs_KP) & (costs_KP <= limit)
     safe_KP = np.where(believed_KP, costs_KP, 0.0)
     scores_KP = np.exp(-safe_KP) if settings.weighting == "released" else -safe_KP / settings.spread
-    top_P = np.where(believed_KP, scores_KP, -np.inf).max(axis=0, initial=-1e300)
-    weights_KP = np.where(believed_KP, np.exp(scores_KP - top_P), 0.0)
+    scores_KP = np.where(believed_KP, scores_KP, -np.inf)
+    top_P = np.where(believed_KP.any(axis=0), scores_KP.max(axis=0), 0.0)
+    weights_KP = np.exp(scores_KP - top_P)
     return weights_KP / np.maximum(weights_KP.sum(axis=0), 1e-300)
