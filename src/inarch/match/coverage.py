@@ -25,7 +25,7 @@ import numpy as np
 from inarch.match.homes import Homes
 from inarch.match.maps import NO_HOME, VocabMap
 from inarch.match.positions import pair_positions
-from inarch.match.remap import gather, homes_of
+from inarch.match.remap import gather, homes_of, merged
 from inarch.match.vocabulary import MatchSettings, build_map
 from inarch.records import NO_BOUNDARY, Aligned
 
@@ -71,18 +71,13 @@ def align(row: TokenRow, beliefs: Beliefs, tables: Tables, coverage: Coverage) -
     mine = supervised[mine]
     homes = homes_of(beliefs.ids[theirs], tables.vocab_map)
     _send_ends_by_role(homes, row.ids[mine + 1], beliefs, theirs, tables)
-    served = gather(
-        homes,
-        beliefs.logps[theirs],
-        beliefs.tail[theirs],
-        sum_duplicates=tables.vocab_map.sum_duplicates,
-    )
-    at_boundary = Aligned(mine.astype(np.int32), *served)
+    summed = tables.vocab_map.sum_duplicates
+    made = gather(homes, beliefs.logps[theirs], beliefs.tail[theirs], sum_duplicates=summed)
+    at_boundary = Aligned(mine.astype(np.int32), *made)
     if coverage == "boundary":
         return at_boundary
-    _chain(at_boundary, row, beliefs, theirs, tables)
-    inside = list(_inside(row, beliefs, (mine, theirs), tables))
-    return _sorted(at_boundary, inside)
+    _chain(at_boundary, homes, row, beliefs, theirs)
+    return _sorted(at_boundary, list(_inside(row, beliefs, (mine, theirs), tables)))
 
 
 def _send_ends_by_role(
@@ -106,22 +101,41 @@ def _send_ends_by_role(
 
 def _chain(
     served: Aligned,
+    homes_Mk: NDArray[np.int32],
     row: TokenRow,
     beliefs: Beliefs,
     theirs: NDArray[np.int64],
-    tables: Tables,
 ) -> None:
-    """Give labels that cover several source tokens their log-prob by the chain rule, in place."""
+    """Give labels that cover several source tokens their log-prob by the chain rule, in place.
+
+    The first source token pays, or the tail where it is not among the candidates; no more is moved
+    than the payer has. The label is one candidate more, so that the least of them joins the tail.
+    """
     next_ends = row.ends[served.positions + 1]
     longer = (beliefs.next_ends[theirs] != NO_BOUNDARY) & (next_ends > beliefs.next_ends[theirs])
-    for m in np.flatnonzero(longer):
-        logp = _chain_logp(beliefs, int(theirs[m]), int(next_ends[m]))
-        if logp is None:
-            continue
-        first = int(beliefs.next_ids[theirs[m]])
-        listed = first in beliefs.ids[theirs[m]]
-        payer = int(tables.vocab_map.ids[first]) if listed else NO_HOME
-        _move(served, int(m), payer, int(row.ids[served.positions[m] + 1]), float(np.exp(logp)))
+    chained = {
+        m: logp
+        for m in np.flatnonzero(longer).tolist()
+        if (logp := _chain_logp(beliefs, int(theirs[m]), int(next_ends[m]))) is not None
+    }
+    if not chained:
+        return
+    rows = np.array(list(chained))
+    at = theirs[rows]
+    probs, tail = (np.exp(part[at], dtype=np.float64) for part in (beliefs.logps, beliefs.tail))
+    first = beliefs.ids[at] == beliefs.next_ids[at][:, None]
+    listed = first.any(axis=1)
+    payer = np.where(listed, (probs * first).sum(axis=1), tail)
+    mass = np.minimum(np.exp(list(chained.values())), payer)
+    probs -= first * mass[:, None]
+    tail -= np.where(listed, 0.0, mass)
+    labels = row.ids[served.positions[rows] + 1]
+    with np.errstate(divide="ignore"):
+        logps = np.log(np.column_stack([probs, mass])).astype(np.float32)
+        tail = np.log(tail).astype(np.float32)
+    ids, logps, tail = merged(np.column_stack([homes_Mk[rows], labels]), logps, tail)
+    served.ids[rows], served.logps[rows] = ids[:, :-1], logps[:, :-1]
+    served.tail[rows] = np.logaddexp(tail, logps[:, -1])
 
 
 def _chain_logp(beliefs: Beliefs, start: int, end: int) -> float | None:
@@ -137,38 +151,6 @@ def _chain_logp(beliefs: Beliefs, start: int, end: int) -> float | None:
         if reached == NO_BOUNDARY or reached > end or not follows:
             return None
         at += 1
-
-
-def _move(served: Aligned, m: int, payer: int, label: int, mass: float) -> None:
-    """Move mass of row m from one id (-1: from the tail) to another, in place.
-
-    No more is moved than the payer has. A label that is less probable than all k candidates is
-    left in the tail.
-    """
-    ids, probs = served.ids[m].copy(), np.exp(served.logps[m], dtype=np.float64)
-    tail = float(np.exp(served.tail[m]))
-    paid = np.flatnonzero(ids == payer) if payer != NO_HOME else np.zeros(0, np.int64)
-    if label == payer:
-        return
-    if len(paid):
-        mass = min(mass, float(probs[paid[0]]))
-        probs[paid[0]] -= mass
-    else:
-        mass = min(mass, tail)
-        tail -= mass
-    slots = np.flatnonzero(ids == label)
-    slot = int(slots[0]) if len(slots) else int(np.argmin(probs))  # an empty slot has mass 0
-    if ids[slot] != label and probs[slot] >= mass:
-        tail += mass
-    else:
-        tail += 0.0 if ids[slot] == label else float(probs[slot])
-        probs[slot] = mass + (probs[slot] if ids[slot] == label else 0.0)
-        ids[slot] = label
-    ids[probs == 0] = NO_HOME
-    order = np.argsort(-probs, kind="stable")
-    with np.errstate(divide="ignore"):
-        served.ids[m], served.logps[m] = ids[order], np.log(probs[order])
-        served.tail[m] = np.log(tail)
 
 
 def _inside(
@@ -205,19 +187,14 @@ def _conditioned(
     masses: list[float] = []
     tail = float(np.exp(beliefs.tail[at]))
     for candidate, logp in zip(beliefs.ids[at].tolist(), beliefs.logps[at].tolist(), strict=True):
-        piece = tables.source.pieces[candidate] if candidate < tables.source.size else None
-        ids.append(NO_HOME)
-        masses.append(0.0)
-        if candidate < 0 or piece is None or not piece.startswith(spelled):
-            continue
-        if piece == spelled:
-            tail += math.exp(logp)
-        else:
-            ids[-1], masses[-1] = tables.homes.of(piece[len(spelled) :]), math.exp(logp)
-    consistent = sum(masses)
-    if consistent == 0.0:
+        piece = tables.source.pieces[candidate] if 0 <= candidate < tables.source.size else None
+        goes_on = piece is not None and piece != spelled and piece.startswith(spelled)
+        ids.append(tables.homes.of(piece[len(spelled) :]) if piece and goes_on else NO_HOME)
+        masses.append(math.exp(logp) if goes_on else 0.0)
+        tail += math.exp(logp) if piece == spelled else 0.0
+    total = sum(masses) + tail
+    if not any(masses):
         return None
-    total = consistent + tail
     return ids, [mass / total for mass in masses], tail / total
 
 
@@ -229,7 +206,7 @@ def _sorted(
         return at_boundary
     positions, ids, probs, tails = (np.array(part) for part in zip(*inside, strict=True))
     with np.errstate(divide="ignore"):
-        made = gather(ids.astype(np.int32), np.log(probs), np.log(tails))
+        made = merged(ids.astype(np.int32), np.log(probs), np.log(tails))
     order = np.argsort(np.concatenate([at_boundary.positions, positions]))
     return Aligned(
         positions=np.concatenate([at_boundary.positions, positions]).astype(np.int32)[order],

@@ -54,7 +54,7 @@ def gather(
     *,
     sum_duplicates: bool = True,
 ) -> Candidates:
-    """Return candidates with equal ids made one and the mass of id -1 moved to the tail.
+    """Return `merged`, faster where most rows are in order: only those that need it are touched.
 
     Args:
         ids: Ids of the target, -1 without a home, best first, ``[N, k]``.
@@ -64,20 +64,29 @@ def gather(
     """
     ids, logps, tail = ids.copy(), logps.astype(np.float32), tail.astype(np.float32)
     by_id = np.sort(ids, axis=1)
-    rows = ((by_id[:, 1:] == by_id[:, :-1]) | (by_id[:, :1] == NO_HOME)).any(axis=1).nonzero()[0]
+    meet = (by_id[:, 1:] == by_id[:, :-1]).any(axis=1)
+    rows = np.flatnonzero(meet | (by_id == NO_HOME).any(axis=1))
     if len(rows):
-        made = _merged(ids[rows], logps[rows], tail[rows], sum_duplicates)
+        made = merged(ids[rows], logps[rows], tail[rows], sum_duplicates=sum_duplicates)
         ids[rows], logps[rows], tail[rows] = made
     return ids, logps, tail
 
 
-def _merged(
+def merged(
     ids: NDArray[np.int32],
     logps: NDArray[np.float32],
     tail: NDArray[np.float32],
-    sum_duplicates: bool,
+    *,
+    sum_duplicates: bool = True,
 ) -> Candidates:
-    """Return `gather` of the rows that need it."""
+    """Return candidates with equal ids made one and the mass of id -1 in the tail, best first.
+
+    Args:
+        ids: Ids of the target, -1 without a home, in any order, ``[N, k]``.
+        logps: Log-probs in nats, ``[N, k]``.
+        tail: Log of the mass of all other tokens, in nats, ``[N]``.
+        sum_duplicates: Sum the mass of equal ids, else keep that of the first.
+    """
     order = np.argsort(ids, axis=1, kind="stable")  # equal ids become neighbours, best first
     ids = np.take_along_axis(ids, order, axis=1)
     mass = np.exp(np.take_along_axis(logps, order, axis=1), dtype=np.float64)
