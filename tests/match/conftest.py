@@ -21,9 +21,7 @@ def _byte_level(*merges, **specials):
     backend = Backend(models.BPE(vocab=vocabulary, merges=list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    hf = PreTrainedTokenizerFast(
-        tokenizer_object=backend, **({"eos_token": "<|end|>"} if not specials else specials)
-    )
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, **(specials or {"eos_token": "<|end|>"}))
     return wrap_tokenizer(hf, "bytes")
 
 

@@ -50,7 +50,7 @@ def shown(aligned):
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def names():
     def look_up(tokenizer):
         return tokenizer.names.index

@@ -59,7 +59,7 @@ def role_pairs(target: Tokenizer, source: Tokenizer) -> dict[int, int]:
 
 
 def _plain_unknown(tokenizer: Tokenizer) -> int | None:
-    others = {token for role, token in tokenizer.roles.items() if role not in ("unk", "pad")}
+    others = {token for role, token in tokenizer.roles.items() if role != "unk"}
     unknown = tokenizer.roles.get("unk")
     return None if unknown in others else unknown
 
