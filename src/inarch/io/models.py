@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,8 @@ def load_model(
         ) from error
     except (OSError, ValueError, StrictDataclassError) as error:
         raise WeightsError(
-            f"cannot load {name}: {_reason(error)} Expected a folder, or an id on the hub, of a causal LM"
-            " that transformers knows, with safetensors weights"
+            f"cannot load {name}: {_reason(error)} Expected a folder, or an id on the hub, of a"
+            " causal LM that transformers knows, with safetensors weights"
         ) from error
     _check_tensors(name, report)
     return model.to(device).eval()
@@ -126,7 +127,9 @@ def quiet_transformers() -> Iterator[None]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if has_bars:
