@@ -153,6 +153,7 @@ class TestOverrides:
             ("lr", "--set lr: expected key=value, such as --set train.lr=1e-4"),
             ("=1", "--set =1: expected key=value, such as --set train.lr=1e-4"),
             ("a..b=1", "--set a..b=1: expected key=value, such as --set train.lr=1e-4"),
+            ("fuze.floor=3", "--set fuze.floor=3: fuze: unknown key; did you mean `fuse`?"),
             ("topk=3", "--set topk=3: topk: unknown key; did you mean `top_k`?"),
             (
                 "sources.2=x",

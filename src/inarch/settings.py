@@ -212,7 +212,7 @@ def _override(text: str, data: dict[str, object], origins: Origins) -> None:
         index = _index(place, step, path, text)
         path = (*path, index)
         if isinstance(place, dict) and place.get(index) is None:
-            place[index] = {}
+            place[index], origins[path] = {}, f"--set {text}"
         place = place[index]  # type: ignore[index]  # _index has checked it
     index = _index(place, steps[-1], path, text)
     path = (*path, index)

@@ -48,9 +48,10 @@ def calls(monkeypatch):
     from inarch.flows import fuse, teach
 
     calls: list[tuple[object, ...]] = []
+    plan = {"tokens": 12_000_000, "disk": "0.5 GiB"}
+    monkeypatch.setattr(fuse, "plan", lambda settings, train=True: plan | {"train": train})
     for flow in (fuse, teach):
         name = flow.__name__.rpartition(".")[2]
-        monkeypatch.setattr(flow, "plan", lambda settings: {"tokens": 12_000_000, "disk_gib": 0.5})
         monkeypatch.setattr(
             flow, "run", lambda settings, out, name=name, **more: calls.append((name, out, more))
         )
@@ -126,14 +127,21 @@ def test_a_run_goes_into_a_folder_of_the_recipes_name(recipe, calls, inarch_says
     ]
 
 
-@pytest.mark.parametrize("verb", ["fuse", "teach"])
-def test_a_dry_run_prints_settings_and_plan_and_does_nothing(recipe, calls, inarch_says, verb):
+@pytest.mark.parametrize(("verb", "trains"), [("fuse", "True"), ("teach", "False")])
+def test_a_dry_run_prints_settings_and_plan_and_does_nothing(
+    recipe, calls, inarch_says, verb, trains
+):
     code, printed, _ = inarch_says(verb, recipe, "--set", "teach.top_k=4", "--dry-run")
     assert code == 0
     assert calls == []
     assert "top_k: 4\n" in printed
-    assert "12,000,000" in printed
-    assert "runs/mix" in printed
+    plan = [line.split("│")[1:3] for line in printed.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row] for row in plan] == [
+        ["tokens", "12,000,000"],
+        ["disk", "0.5 GiB"],
+        ["train", trains],
+        ["out", "runs/mix"],
+    ]
     assert sorted(path.name for path in Path().iterdir()) == ["mix.yaml"]
 
 

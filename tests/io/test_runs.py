@@ -109,7 +109,8 @@ class TestStage:
         assert found["seed"] == 3
         assert found["facts"] == {"rows": 7}
         assert found["versions"]["torch"]
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["ended"])
+        for moment in (found["started"], found["ended"]):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", moment)
         assert (
             0.01 < found["peak_memory_gib"] < 100
         )  # a Python with numpy; KiB or bytes would not fit
@@ -185,9 +186,12 @@ class TestStage:
             except DataError as error:
                 print(error)
         """
+        with pytest.raises(ZeroDivisionError), stage(tmp_path, "teach", {}, {}):
+            raise ZeroDivisionError  # an earlier run has left its number
         with stage(tmp_path, "teach", {}, {}):
-            assert f"process {os.getpid()} is at work" in run_python(code, tmp_path).stdout
-        assert "entered" in run_python(code, tmp_path).stdout
+            told = run_python(code, tmp_path).stdout
+            assert told.startswith(f"process {os.getpid()} is at work in {tmp_path}; ")
+        assert run_python(code, tmp_path).stdout == "entered\n"
 
     def test_later_processes_of_a_launch_neither_lock_nor_write(self, tmp_path, monkeypatch):
         with stage(tmp_path, "train", {}, {}) as first:

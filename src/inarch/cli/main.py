@@ -92,6 +92,7 @@ def teach(
 ) -> None:
     """Store what the source models of a fuse recipe believe about its corpus."""
     from inarch.cli.show import show_plan
+    from inarch.flows import fuse as whole
     from inarch.flows import teach as flow
     from inarch.flows.recipe import FuseRun
     from inarch.settings import load
@@ -99,7 +100,7 @@ def teach(
     settings = load(FuseRun, recipe, set_ or ())
     out = out or _default_out(recipe)
     if dry_run:
-        show_plan(flow.plan(settings) | {"out": out}, settings)
+        show_plan(whole.plan(settings, train=False) | {"out": out}, settings)
     else:
         flow.run(settings, out, only=tuple(only or ()))
         typer.echo(out)
