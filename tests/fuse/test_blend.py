@@ -77,7 +77,11 @@ def test_a_mixture_against_a_dense_sum():
     for probs in dense:
         best = np.argsort(-probs, axis=1)[:, :6]
         candidates.append(
-            aligned(AT.tolist(), [{int(i): float(p[i]) for i in b} for p, b in zip(probs, best, strict=True)], 6)
+            aligned(
+                AT.tolist(),
+                [{int(i): float(p[i]) for i in b} for p, b in zip(probs, best, strict=True)],
+                6,
+            )
         )
     weights = rng.dirichlet(np.ones(3), 3).T
     lesson = blend(weights, candidates, AT, 18)

@@ -10,7 +10,9 @@ def test_value_by_hand():
     # Target .5 .3 .2 sorted; teacher .6 .1 and a tail of .3: |.6-.5| + |.1-.3| + |.3-.2| = .4
     logits = torch.log(torch.tensor([[0.3, 0.2, 0.5]]))
     teacher = torch.log(torch.tensor([[0.6, 0.1]]))
-    assert uld(logits, teacher, torch.tensor([math.log(0.3)])).item() == pytest.approx(0.4, abs=1e-6)
+    assert uld(logits, teacher, torch.tensor([math.log(0.3)])).item() == pytest.approx(
+        0.4, abs=1e-6
+    )
 
 
 def test_ids_do_not_matter():

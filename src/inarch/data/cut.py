@@ -65,8 +65,9 @@ def cut_text(text: str, readers: Sequence[Reader], max_tokens: int) -> list[str]
     if all(len(e.ids) <= limit for e in encoded):
         return [text]
     content = text.encode()
-    # Two tokens of slack, since a piece tokenised anew may need one or two more than in the text.
-    cuts = _cut_points([e.ends for e in encoded], _char_ends(content), max(limit - 2, 1))
+    # A piece tokenised anew may need a token or two more than in the text; so leave room if we can.
+    ends, char_ends = [e.ends for e in encoded], _char_ends(content)
+    cuts = _cut_points(ends, char_ends, max(limit - 2, 1)) or _cut_points(ends, char_ends, limit)
     if not cuts:
         return []
     edges = [0, *cuts, len(content)]
