@@ -237,7 +237,6 @@ def _end_of_turn(tokenizer: Tokenizer) -> int | None:
 
 
 def _with_digest(record: Tokenizer) -> Tokenizer:
-    pipeline = json.loads(record.backend.to_str()) if record.backend else None
-    content = [record.names, pipeline, sorted(record.roles.items()), sorted(record.special_ids)]
-    text = json.dumps(content, sort_keys=True).encode()
-    return replace(record, digest=blake2b(text, digest_size=16).hexdigest())
+    content = [record.names, sorted(record.roles.items()), sorted(record.special_ids)]
+    text = json.dumps(content) + (record.backend.to_str() if record.backend else "")
+    return replace(record, digest=blake2b(text.encode(), digest_size=16).hexdigest())
