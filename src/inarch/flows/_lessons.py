@@ -126,7 +126,8 @@ def _aligned(panel: Panel, row: TokenRow, beliefs: Beliefs, tables: Tables | Non
         return Aligned(at_P, beliefs.ids, beliefs.logps, beliefs.tail)
     if panel.fuse.objective in ("uld", "chunk"):  # no ids are matched there
         mine, theirs = pair_positions(row.ends[at_P], beliefs.ends)
-        return Aligned(at_P[mine], beliefs.ids[theirs], beliefs.logps[theirs], beliefs.tail[theirs])
+        nameless = np.full_like(beliefs.ids[theirs], -1)
+        return Aligned(at_P[mine], nameless, beliefs.logps[theirs], beliefs.tail[theirs])
     return align(row, beliefs, tables, panel.coverage)
 
 
