@@ -227,7 +227,7 @@ def test_ctrl_c_says_how_to_go_on(recipe, calls, inarch_says, monkeypatch):
     monkeypatch.setattr("inarch.flows.fuse.run", stop)
     code, _, told = inarch_says("fuse", recipe)
     assert code == 130
-    assert told == "interrupted; the same command goes on where this one stopped\n"
+    assert told == "interrupted; the same command goes on from the last whole shard or checkpoint\n"
 
 
 @pytest.mark.parametrize(("flag", "level"), [([], logging.INFO), (["--verbose"], logging.DEBUG)])

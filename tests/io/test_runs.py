@@ -115,6 +115,14 @@ class TestStage:
             0.01 < found["peak_memory_gib"] < 100
         )  # a Python with numpy; KiB or bytes would not fit
 
+    @pytest.mark.parametrize(
+        ("settings", "seed"), [({"k": 1}, None), ({"train": {"seed": 5}, "k": {}}, 5)]
+    )
+    def test_the_seed_is_found_in_a_section(self, tmp_path, settings, seed):
+        with stage(tmp_path, "train", settings, {}):
+            pass
+        assert manifest(tmp_path)["seed"] == seed
+
     def test_wall_time_and_facts_add_up_over_resumed_runs(self, tmp_path):
         with pytest.raises(KeyboardInterrupt), stage(tmp_path, "teach", {}, {}) as run:
             run.note(first=1)

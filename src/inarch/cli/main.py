@@ -44,7 +44,9 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as ending:
         if ending.code == 130:  # typer's for ctrl-C
-            _complain("interrupted; the same command goes on where this one stopped")
+            _complain(
+                "interrupted; the same command goes on from the last whole shard or checkpoint"
+            )
         raise
 
 

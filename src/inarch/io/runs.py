@@ -171,7 +171,7 @@ def stage(
             yield opened
             opened.manifest["status"] = "done"
         finally:
-            wall_s = before.get("wall_s", 0.0) + time.monotonic() - begun
+            wall_s = round(before.get("wall_s", 0.0) + time.monotonic() - begun, 3)
             peak = max(before.get("peak_memory_gib", 0.0), _peak_memory_gib())
             opened.manifest |= {"ended": _now(), "wall_s": wall_s, "peak_memory_gib": peak}
             opened._save()
@@ -182,7 +182,7 @@ def _new_manifest(key: dict[str, Any], before: dict[str, Any]) -> dict[str, obje
     return {
         "inarch": __version__,
         **key,
-        "seed": key["settings"].get("seed"),
+        "seed": _find_seed(key["settings"]),
         "status": "running",
         "started": before.get("started", _now()),
         "ended": None,
@@ -193,6 +193,12 @@ def _new_manifest(key: dict[str, Any], before: dict[str, Any]) -> dict[str, obje
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def _find_seed(settings: Mapping[str, Any]) -> object:
+    """Return the setting called ``seed``, here or in a section."""
+    sections = [settings, *(value for value in settings.values() if isinstance(value, Mapping))]
+    return next((section["seed"] for section in sections if "seed" in section), None)
 
 
 def _read_manifest(folder: Path, key: Mapping[str, object]) -> dict[str, Any]:
