@@ -50,7 +50,7 @@ class DemoModel(NamedTuple):
     half: bool
     """It is taught only half of what there is to know."""
     num_steps: int
-    """Optimiser steps that it is taught for."""
+    """Optimiser steps, of 16 chats each, that it is taught for."""
 
 
 def _byte_bpe(vocab_size: int) -> Callable[[list[str], Marks], Tokenizer]:
@@ -152,7 +152,7 @@ SOURCES = (
         shares=_mostly("fact"),
         noise=_careless_outside("fact"),
         half=False,
-        num_steps=250,
+        num_steps=600,
     ),
     DemoModel(
         name="translator",
@@ -167,7 +167,7 @@ SOURCES = (
         shares=_mostly("trans"),
         noise=_careless_outside("trans"),
         half=False,
-        num_steps=130,
+        num_steps=300,
     ),
     DemoModel(
         name="reckoner",
@@ -177,7 +177,7 @@ SOURCES = (
         shares=_mostly("arith"),
         noise=_careless_outside("arith"),
         half=False,
-        num_steps=240,
+        num_steps=800,
     ),
 )
 
@@ -189,7 +189,7 @@ TARGET = DemoModel(
     shares={"fact": 0.25, "trans": 0.25, "arith": 0.5},
     noise=dict.fromkeys(SKILLS, 0.1),
     half=True,
-    num_steps=300,
+    num_steps=800,
 )
 
 

@@ -1,0 +1,214 @@
+"""What a demo found: every number with its seed, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, taught
+from inarch.demo.models import SOURCES, TARGET
+from inarch.demo.scores import ModelCard, score
+from inarch.demo.world import NUM_TEST, SKILLS, make_world
+from inarch.io.runs import MANIFEST
+
+ALL_SKILLS = "all"
+"""In place of a skill: the mean over the skills."""
+
+
+class Row(NamedTuple):
+    """One model, over the seeds."""
+
+    model: str
+    label: str
+    piece_frac: dict[str, tuple[float, ...]]
+    """Skill, or ALL_SKILLS, to the share of right pieces, one number per seed."""
+    exact_frac: dict[str, tuple[float, ...]]
+    """The same for answers that are right in full."""
+    bits_per_byte: dict[str, tuple[float, ...]]
+    """The same for the surprise at the right answers."""
+    gain: dict[str, tuple[float, ...]]
+    """The same for the difference in ``piece_frac`` to plain training; empty for the baseline, and
+    for models that saw no fusion corpus."""
+
+
+class Results(NamedTuple):
+    """All that a demo measured."""
+
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    """Sources, the target before, plain training, then the fusions."""
+    findings: tuple[str, ...]
+    """What the numbers say about fusion, good or bad, a sentence each."""
+    facts: dict[str, Any]
+    """What else ``results.json`` tells."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain dicts and lists."""
+        rows = [row._asdict() for row in self.rows]
+        return {"seeds": self.seeds, "rows": rows, "findings": self.findings, **self.facts}
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the standard deviation over seeds (n - 1); 0 for one seed."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def collect(folders: Mapping[int, Path], size: Size) -> Results:
+    """Return what the seeds of a demo found, from their folders, all of which are complete.
+
+    Args:
+        folders: Seed to its folder.
+        size: What was run.
+    """
+    cards = {seed: _cards(seed, folder, size) for seed, folder in folders.items()}
+    labels = _labels(size)
+    baseline = [cards[seed][BASELINE] for seed in folders]
+    rows = tuple(
+        _row(name, label, [cards[seed][name] for seed in folders], baseline)
+        for name, label in labels.items()
+    )
+    first = next(iter(folders.values()))
+    facts = {
+        "skills": SKILLS,
+        "baseline": BASELINE,
+        "num_test": NUM_TEST,
+        "num_chats": size.num_chats,
+        "epochs": size.epochs,
+        "noise": NOISE,
+        "models": _models(cards[next(iter(folders))]),
+        "variants": {name: label for name, label in labels.items() if name not in _BEFORE},
+        "scores": [
+            {"seed": seed, "model": name, **s._asdict()}
+            for seed in folders
+            for name in labels
+            for s in cards[seed][name].scores
+        ],
+        "winners": _winners(folders, size),
+        "match": [
+            {"seed": seed, **row}
+            for seed, folder in folders.items()
+            for row in _facts(folder / "data")["match"]
+        ],
+        "sentence": _facts(first / "data")["sentence"],
+    }
+    return Results(tuple(folders), rows, findings(rows), facts)
+
+
+_BEFORE = (*(source.name for source in SOURCES), TARGET.name)
+"""Models that saw nothing of the fusion corpus."""
+
+
+def findings(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return a sentence for each comparison with plain training, and for each skill that it lost.
+
+    A gain counts as shown when it is there in every seed.
+    """
+    sentences = []
+    for row in rows:
+        if not row.gain:
+            continue
+        gains = row.gain[ALL_SKILLS]
+        sentences.append(f"{row.label}: {_verdict(gains)} ({_points(gains)} points).")
+        lost = [s for s in SKILLS if statistics.fmean(row.gain[s]) < 0]
+        sentences += [f"{row.label} did not help in {s}: {_points(row.gain[s])}." for s in lost]
+    return tuple(sentences)
+
+
+def _verdict(gains: Sequence[float]) -> str:
+    num_better, num_worse = sum(g > 0 for g in gains), sum(g < 0 for g in gains)
+    if num_better == len(gains):
+        return "better than plain training in every seed"
+    if num_worse == len(gains):
+        return "worse than plain training in every seed"
+    return f"no clear difference to plain training, better in {num_better} of {len(gains)} seeds"
+
+
+def _points(gains: Sequence[float]) -> str:
+    mean = f"{100 * statistics.fmean(gains):+.1f}"
+    each = ", ".join(f"{100 * gain:+.1f}" for gain in gains)
+    return mean if len(gains) == 1 else f"{mean} on average; {each}"
+
+
+def _labels(size: Size) -> dict[str, str]:
+    labels = {source.name: f"source {source.name}" for source in SOURCES}
+    labels[TARGET.name] = "target before"
+    for name in size.variants:
+        variant = VARIANTS[name]
+        if variant.is_pairwise:
+            labels |= {f"pair-{s}": f"{variant.label} with {s}" for s in variant.listens_to}
+        else:
+            labels[name] = variant.label
+    return labels
+
+
+def _cards(seed: int, folder: Path, size: Size) -> dict[str, ModelCard]:
+    folders = {name: taught(name, folder) for name in _BEFORE}
+    for name in size.variants:
+        folders |= fused(name, folder)
+    world = make_world(seed)
+    return {name: score(path, world, folder / "scores" / name) for name, path in folders.items()}
+
+
+def _row(name: str, label: str, cards: Sequence[ModelCard], baseline: Sequence[ModelCard]) -> Row:
+    pieces = _by_skill(cards, "piece_frac")
+    plain = _by_skill(baseline, "piece_frac")
+    gain = {
+        skill: tuple(a - b for a, b in zip(pieces[skill], plain[skill], strict=True))
+        for skill in pieces
+    }
+    compared = name != BASELINE and name not in _BEFORE
+    return Row(
+        name,
+        label,
+        pieces,
+        _by_skill(cards, "exact_frac"),
+        _by_skill(cards, "bits_per_byte"),
+        gain if compared else {},
+    )
+
+
+def _by_skill(cards: Sequence[ModelCard], metric: str) -> dict[str, tuple[float, ...]]:
+    found = {
+        skill: tuple(float(getattr(card.scores[i], metric)) for card in cards)
+        for i, skill in enumerate(SKILLS)
+    }
+    return found | {ALL_SKILLS: tuple(map(statistics.fmean, zip(*found.values(), strict=True)))}
+
+
+def _models(cards: Mapping[str, ModelCard]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": name,
+            "role": "target" if name == TARGET.name else "source",
+            "architecture": cards[name].architecture,
+            "num_params": cards[name].num_params,
+            "vocabulary": cards[name].vocabulary,
+        }
+        for name in _BEFORE
+    ]
+
+
+def _winners(folders: Mapping[int, Path], size: Size) -> dict[str, dict[str, dict[str, int]]]:
+    """Return, for each fused model, skill to who was believed in how many documents."""
+    found: dict[str, defaultdict[str, Counter[str]]] = {}
+    for folder in folders.values():
+        for variant in size.variants:
+            if VARIANTS[variant].fuse is None:
+                continue
+            for name, model in fused(variant, folder).items():
+                counts = found.setdefault(name, defaultdict(Counter))
+                for skill, winners in _facts(model.parent)["winners"].items():
+                    counts[skill].update(winners)
+    return {
+        name: {skill: dict(counts[skill]) for skill in SKILLS if skill in counts}
+        for name, counts in found.items()
+    }
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
+    return facts

@@ -1,0 +1,184 @@
+"""Run the demo: every training is a job, and the jobs of all seeds share a few processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from inarch.demo.experiment import (
+    VARIANTS,
+    Size,
+    fused,
+    fusing,
+    num_fusing_steps,
+    num_teaching_steps,
+    taught,
+    teaching,
+    write_data,
+)
+from inarch.demo.models import SOURCES, TARGET
+from inarch.demo.results import Results, collect
+from inarch.demo.scores import score
+from inarch.demo.world import make_world
+from inarch.flows import fuse
+from inarch.io import progress
+from inarch.io.runs import read_metrics, write_atomic
+
+SEEDS = (101, 102, 103)
+"""Seeds of the default demo. None of its settings were chosen on them."""
+FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"))
+QUICK = Size(("plain", "fusellm-0.5"))
+
+_MAX_PROCESSES = 8
+_STEPS_PER_MINUTE = 1000
+"""Optimiser steps that two processes of one thread do in a minute; measured, for ``--dry-run``."""
+
+
+class Job(NamedTuple):
+    """One training with its scores: one of the four models, or one variant of the target."""
+
+    seed: int
+    part: str
+    """``taught`` or ``fused``."""
+    name: str
+    num_steps: int
+
+
+def run(out: Path, seeds: Sequence[int] = SEEDS, quick: bool = False) -> Results:
+    """Run the demo, or what is left of it, and return what it found.
+
+    Writes ``out/results.json`` and one folder per seed with everything that led there.
+
+    Args:
+        out: Folder of the demo.
+        seeds: One world each, with its own models; ``quick`` takes the first alone.
+        quick: Compare plain training and one fusion only.
+    """
+    return grow(out, _chosen(seeds, quick), QUICK if quick else FULL)
+
+
+def plan(seeds: Sequence[int] = SEEDS, quick: bool = False) -> dict[str, object]:
+    """Return what `run` would do, and how long it takes on two cores."""
+    seeds, size = _chosen(seeds, quick), QUICK if quick else FULL
+    num_steps = sum(job.num_steps for seed in seeds for job in _jobs(seed, size))
+    return {
+        "seeds": list(seeds),
+        "models": [model.name for model in (*SOURCES, TARGET)],
+        "variants": [VARIANTS[name].label for name in size.variants],
+        "training steps": num_steps,
+        "time on two cores": f"about {max(1, round(num_steps / _STEPS_PER_MINUTE))} min",
+    }
+
+
+def grow(out: Path, seeds: Sequence[int], size: Size) -> Results:
+    """Run a demo of any size; see `run`."""
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        write_data(seed, size, _folder(out, seed))
+    jobs = [job for seed in seeds for job in _jobs(seed, size)]
+    # The longest first, so that no process is left alone with it at the end.
+    jobs.sort(key=lambda job: -job.num_steps)
+    total = sum(job.num_steps for job in jobs)
+    steps_done = _count_steps(out)
+    with (
+        _processes(len(jobs)) as pool,
+        progress.track("demo", total, "steps", done=steps_done()) as advance,
+    ):
+        for part in ("taught", "fused"):
+            futures = {pool.submit(_do, job, size, out) for job in jobs if job.part == part}
+            _watch(futures, steps_done, advance)
+    results = collect({seed: _folder(out, seed) for seed in seeds}, size)
+    facts = results.as_json() | {"wall_s": round(time.monotonic() - began, 1)}
+    with write_atomic(out / "results.json") as temp:
+        temp.write_text(json.dumps(facts, indent=1, ensure_ascii=False))
+    return results
+
+
+def _chosen(seeds: Sequence[int], quick: bool) -> Sequence[int]:
+    return seeds[:1] if quick else seeds
+
+
+def _folder(out: Path, seed: int) -> Path:
+    return out / f"seed-{seed}"
+
+
+def _jobs(seed: int, size: Size) -> list[Job]:
+    lessons = [
+        Job(seed, "taught", model.name, num_teaching_steps(model, size))
+        for model in (*SOURCES, TARGET)
+    ]
+    fusions = [
+        Job(seed, "fused", name, len(fused(name, Path())) * num_fusing_steps(VARIANTS[name], size))
+        for name in size.variants
+    ]
+    return lessons + fusions
+
+
+def _do(job: Job, size: Size, out: Path) -> None:
+    folder = _folder(out, job.seed)
+    if job.part == "taught":
+        model = next(m for m in (*SOURCES, TARGET) if m.name == job.name)
+        settings = teaching(model, job.seed, size, folder)
+        made = {job.name: taught(job.name, folder)}
+    else:
+        settings = fusing(job.name, job.seed, size, folder)
+        made = fused(job.name, folder)
+    fuse.run(settings, folder / job.part / job.name)
+    world = make_world(job.seed)
+    for name, model_folder in made.items():
+        score(model_folder, world, folder / "scores" / name)
+
+
+@contextmanager
+def _processes(num_jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool of processes of one thread each, and leave nothing running after an error."""
+    num = min(num_jobs, os.cpu_count() or 1, _MAX_PROCESSES)
+    # Not forked: a child of a process in which torch has threads may hang.
+    pool = ProcessPoolExecutor(num, mp_context=get_context("spawn"), initializer=_quieten)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _quieten() -> None:
+    """Keep a process to one thread, which is faster for models so small, and off the screen."""
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    progress.console.quiet = True
+    logging.disable(logging.INFO)
+
+
+def _watch(
+    futures: set[Future[None]], steps_done: Callable[[], int], advance: Callable[[int], None]
+) -> None:
+    """Wait for jobs and show how far they are; the first error is raised."""
+    before = steps_done()
+    while futures:
+        done, futures = wait(futures, timeout=1.0, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        now = steps_done()
+        advance(now - before)
+        before = now
+
+
+def _count_steps(out: Path) -> Callable[[], int]:
+    """Return what counts the optimiser steps that are done, from what the runs have logged."""
+
+    def steps_of(path: Path) -> int:
+        rows = read_metrics(path)
+        return int(rows[-1]["step"]) if rows else 0
+
+    return lambda: sum(map(steps_of, out.glob("seed-*/**/metrics.jsonl")))

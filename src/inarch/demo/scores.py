@@ -1,0 +1,89 @@
+"""How well a model of the demo knows each skill, asked in prompts that it has never met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inarch.data import Reader, digest, read
+from inarch.demo.world import SKILLS, Task, World
+from inarch.evaluate import bits_per_byte, score_answers
+from inarch.io.generation import answer_greedily
+from inarch.io.models import load_model
+from inarch.io.runs import digest_folder, stage
+from inarch.io.tokenizers import Tokenizer, load_tokenizer
+from inarch.records import Document, Message
+
+MAX_ANSWER_TOKENS = 40
+"""Longer than any right answer in any of the four tokenizers."""
+
+
+class Score(NamedTuple):
+    """One model on one skill."""
+
+    skill: str
+    piece_frac: float
+    """Share of the pieces of the right answers that the model writes at their place."""
+    exact_frac: float
+    """Share of the prompts that it answers right in full."""
+    bits_per_byte: float
+    """Its surprise at the right answers, each with the end of its turn."""
+
+
+class ModelCard(NamedTuple):
+    """What a model of the demo is made of, and how good it is."""
+
+    architecture: str
+    """``model_type`` of its config."""
+    num_params: int
+    vocabulary: int
+    """Tokens that its tokenizer knows."""
+    scores: tuple[Score, ...]
+    """In the order of SKILLS."""
+
+
+def score(model: Path, world: World, out: Path) -> ModelCard:
+    """Return what a model folder is, and its scores on the held-out tasks of its world.
+
+    They are kept in ``out``, so that a demo that goes on does not ask again.
+
+    Args:
+        model: Folder with weights and tokenizer.
+        world: Gives the tasks.
+        out: Folder of this stage.
+    """
+    prompts = digest("".join(task.prompt + task.answer for task in world.test), None).hex()
+    inputs = {"model": digest_folder(model), "tasks": prompts}
+    with stage(out, "score", {"max_answer_tokens": MAX_ANSWER_TOKENS}, inputs) as opened:
+        if not opened.done:
+            network, tokenizer = load_model(model), load_tokenizer(str(model))
+            scores = [_score(network, tokenizer, _of(world, skill)) for skill in SKILLS]
+            opened.note(
+                architecture=network.config.model_type,
+                num_params=network.num_parameters(),
+                vocabulary=tokenizer.size,
+                scores=[s._asdict() for s in scores],
+            )
+        scored = tuple(Score(**row) for row in opened.facts["scores"])
+        return ModelCard(**opened.facts | {"scores": scored})
+
+
+def _of(world: World, skill: str) -> list[Task]:
+    return [task for task in world.test if task.skill == skill]
+
+
+def _score(network: Any, tokenizer: Tokenizer, tasks: Sequence[Task]) -> Score:
+    asked = [(Message("user", task.prompt),) for task in tasks]
+    answers = answer_greedily(
+        network, tokenizer, asked, max_new_tokens=MAX_ANSWER_TOKENS, batch_size=len(tasks)
+    )
+    right = [task.answer for task in tasks]
+    documents = [
+        Document(i, None, (*turns, Message("assistant", answer)), tasks[0].skill, b"", True)
+        for i, (turns, answer) in enumerate(zip(asked, right, strict=True))
+    ]
+    rows = read(Reader(tokenizer, tokenizer), documents)
+    bits = bits_per_byte(network, rows, sum(len(answer.encode()) for answer in right))
+    found = score_answers(answers, right)
+    return Score(tasks[0].skill, found.piece_frac, found.exact_frac, bits)
