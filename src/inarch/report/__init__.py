@@ -1,1 +1,5 @@
-"""report"""
+"""Run folders become one HTML file with tables and plots; no model is loaded."""
+
+from inarch.report._folder import build
+
+__all__ = ["build"]

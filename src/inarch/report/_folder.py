@@ -1,0 +1,60 @@
+"""From a run folder to its report: what is it, and where does the page go."""
+
+from pathlib import Path
+
+from inarch.errors import DataError
+from inarch.io.runs import MANIFEST
+from inarch.report._demo import demo_page
+from inarch.report._fuse import fuse_page
+from inarch.report._page import Page, write
+from inarch.report._results import RESULTS, SCORES
+from inarch.report._runs import read_run
+
+
+def build(run: str | Path, out: str | Path | None = None) -> Path:
+    """Return the HTML page of a run folder, made from what is there; a run may be unfinished.
+
+    Plots go to ``plots`` beside the page, as SVG; the page holds its own copies.
+
+    Args:
+        run: Folder of `inarch demo` or of `inarch fuse`, pairwise or not.
+        out: The page; by default ``report.html`` in the run folder.
+
+    Raises:
+        DataError: The folder is of something else, or a file in it cannot be read.
+    """
+    run = Path(run)
+    path = Path(out) if out is not None else run / "report.html"
+    page = _page_of(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(page, path, path.parent / "plots")
+    return path
+
+
+def _page_of(folder: Path) -> Page:
+    if (folder / RESULTS).is_file() or any(folder.glob(SCORES)):
+        return demo_page(folder)
+    if (folder / MANIFEST).is_file():
+        run = read_run(folder, folder.resolve().name)
+        stage = run.manifest.get("stage")
+        if stage == "fuse":
+            return fuse_page(folder, [run])
+        raise DataError(
+            f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse` and "
+            "`inarch demo`. Name the folder that was given to them as --out"
+        )
+    pairs = sorted(path.parent for path in folder.glob(f"pairs/*/{MANIFEST}"))
+    if pairs:
+        return fuse_page(folder, [read_run(pair, pair.name) for pair in pairs])
+    raise DataError(
+        f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "
+        f"pairs/ with one per source) or of `inarch demo` ({RESULTS}, or seed-* with scores)"
+    )
+
+
+def _found(folder: Path) -> str:
+    if not folder.is_dir():
+        return "found no such folder"
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return f"found {shown}" if names else "found an empty folder"

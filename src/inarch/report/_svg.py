@@ -1,0 +1,265 @@
+"""Plots as SVG, made for a column of a phone: dots, lines and a heat map.
+
+Colours are variables of the page, so that a plot follows light and dark; `standalone` gives a file
+of its own the same. Names are drawn beside what they name, and no colour carries a meaning alone.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from inarch.report._html import Markup, join, tag
+from inarch.report._style import COLOURS, MARKS
+
+WIDTH = 360
+_LINE_NAMES = 76
+"""Width of the names at the right end of lines."""
+_FONT = 12
+
+
+class Figure(NamedTuple):
+    """A plot."""
+
+    name: str
+    """Stem of its file."""
+    title: str
+    alt: str
+    """What a reader who cannot see it is told."""
+    height: float
+    body: Markup
+
+
+class Row(NamedTuple):
+    """One line of a dot plot."""
+
+    name: str
+    values: tuple[float, ...]
+    """One per seed; their mean is drawn as a bar."""
+    strong: bool = False
+
+
+class Line(NamedTuple):
+    """One line of a line plot."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    strong: bool = True
+    """Otherwise it is grey and unnamed: context for the others."""
+
+
+def inline(figure: Figure) -> Markup:
+    """Return the figure as an element of a page."""
+    svg = tag(
+        "svg",
+        figure.body,
+        viewBox=f"0 0 {WIDTH} {figure.height:g}",
+        role="img",
+        aria_label=figure.alt,
+    )
+    return tag("figure", tag("figcaption", figure.title), svg)
+
+
+def standalone(figure: Figure) -> str:
+    """Return the figure as the text of an SVG file, with its title above it."""
+    height = figure.height + 28
+    body = [
+        tag("title", figure.title),
+        tag("desc", figure.alt),
+        tag("style", Markup(COLOURS + MARKS)),
+        tag("rect", width=WIDTH, height=height, class_="surface"),
+        _text(8, 19, shorten(figure.title, WIDTH - 16), "title"),
+        tag("g", figure.body, transform="translate(0 28)"),
+    ]
+    return tag(
+        "svg",
+        *body,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH} {height:g}",
+        width=WIDTH * 2,
+        height=f"{height * 2:g}",
+    )
+
+
+def dots(
+    figure: tuple[str, str, str], rows: Sequence[Row], extent: tuple[float, float], form: str
+) -> Figure:
+    """Return a plot with a row per name: a dot per value, a bar at their mean, the mean in figures.
+
+    Args:
+        figure: Name, title and alternative text.
+        rows: From the top.
+        extent: Values at the two ends of the axis; where 0 is between them, a line marks it.
+        form: Format of the means and of the axis, such as ``"{:.0f}"``.
+    """
+    left, right, step = 6, WIDTH - 6, 34
+    low, high = extent
+    bottom = step * len(rows) + 4
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    body = []
+    for t in ticks(low, high):
+        place = _px(x(t))
+        body += [
+            tag("line", x1=place, x2=place, y1=0, y2=bottom, class_=_grid_class(t)),
+            _text(x(t), bottom + 14, form.format(t), f"axis {_anchor(x(t))}"),
+        ]
+    for number, row in enumerate(rows):
+        y = step * number + 26
+        mean = sum(row.values) / len(row.values)
+        kind = "strong" if row.strong else "quiet"
+        ends = {"x1": _px(x(min(row.values))), "x2": _px(x(max(row.values)))}
+        at = _px(x(mean))
+        body += [
+            _name(0, y - 10, row.name, WIDTH - 60, f"halo {kind}"),
+            _text(WIDTH, y - 10, form.format(mean), f"halo end {kind}"),
+            tag("line", **ends, y1=y, y2=y, class_=f"span {kind}"),
+            *(tag("circle", cx=_px(x(v)), cy=y, r=3.5, class_=kind) for v in row.values),
+            tag("line", x1=at, x2=at, y1=y - 6, y2=y + 6, class_=f"mean {kind}"),
+        ]
+    return Figure(*figure, bottom + 20, join(body))
+
+
+def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent: float) -> Figure:
+    """Return a plot of lines over training steps, from 0 upwards; the strong ones are named.
+
+    Args:
+        figure: Name, title and alternative text.
+        drawn: Lines, the last on top.
+        axis: What the vertical axis shows, with its unit.
+        extent: Largest value that the vertical axis must hold.
+    """
+    named = [line for line in drawn if line.strong and line.name]
+    left, right = 40, WIDTH - (_LINE_NAMES if named else 8)
+    top, bottom = 26, 176
+    last_step = max((point[0] for line in drawn for point in line.points), default=1.0) or 1.0
+    marks = ticks(0.0, extent, beyond=True)
+
+    def x(step: float) -> float:
+        return left + step / last_step * (right - left)
+
+    def y(value: float) -> float:
+        return bottom - value / marks[-1] * (bottom - top)
+
+    body = [_text(0, 12, axis, "axis")]
+    for t in marks:
+        at = _px(y(t))
+        body += [
+            tag("line", x1=left, x2=right, y1=at, y2=at, class_=_grid_class(t)),
+            _text(left - 6, y(t) + 4, f"{t:g}", "axis end"),
+        ]
+    body += [
+        _text(left, bottom + 16, "0", "axis"),
+        _text(right, bottom + 16, f"step {last_step:g}", "axis end"),
+    ]
+    for line in drawn:
+        kind = f"line{named.index(line)}" if line in named else "" if line.strong else "context"
+        points = " ".join(f"{_px(x(a))},{_px(y(b))}" for a, b in line.points)
+        body.append(tag("polyline", points=points, class_=f"curve {kind}"))
+    for number, (line, place) in enumerate(zip(named, _apart(named, y), strict=True)):
+        body.append(_name(right + 5, place + 4, line.name, _LINE_NAMES - 5, f"label{number}"))
+    return Figure(*figure, bottom + 22, join(body))
+
+
+def heat(
+    figure: tuple[str, str, str],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shares: Sequence[Sequence[float | None]],
+) -> Figure:
+    """Return a table of shares whose cells are the darker the larger they are.
+
+    Args:
+        figure: Name, title and alternative text.
+        rows: Names from the top.
+        columns: Names from the left.
+        shares: In [0, 1], or None where nothing is known, ``[rows][columns]``.
+    """
+    left = 84
+    wide, high = (WIDTH - left) / max(1, len(columns)), 34
+    body = [
+        _name(left + wide * (j + 0.5), 14, column, wide - 4, "axis middle")
+        for j, column in enumerate(columns)
+    ]
+    for i, row in enumerate(rows):
+        y = 22 + high * i
+        body.append(_name(0, y + high / 2 + 4, row, left - 8, ""))
+        for j, share in enumerate(shares[i]):
+            x = left + wide * j
+            shade = f"{0.04 + 0.56 * (share or 0.0):.3f}"
+            box = {"x": _px(x + 1), "y": y + 1, "width": _px(wide - 2), "height": high - 2}
+            body += [
+                tag("rect", **box, rx=3, class_="cell", fill_opacity=shade),
+                _text(x + wide / 2, y + high / 2 + 4, _figure(share), "middle"),
+            ]
+    return Figure(*figure, 26 + high * len(rows), join(body))
+
+
+# --------------------------------------------------------------------------------------- measures
+
+
+def ticks(low: float, high: float, beyond: bool = False) -> list[float]:
+    """Return round numbers within a range, about four of them.
+
+    Args:
+        low: Start of the range.
+        high: Its end.
+        beyond: The last number is the first that is not below ``high``.
+    """
+    raw = (high - low) / 4 or 1.0
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= raw * 0.999)
+    last = math.ceil(high / step - 1e-9) if beyond else math.floor(high / step + 1e-9)
+    return [number * step for number in range(math.ceil(low / step - 1e-9), last + 1)]
+
+
+def shorten(text: str, width: float) -> str:
+    """Return the text, cut to about a width in pixels, with an ellipsis where it was cut."""
+    used = 0.0
+    for number, character in enumerate(text):
+        wide = unicodedata.east_asian_width(character) in "WF"
+        used += _FONT * (1.05 if wide else 0.57)
+        if used > width:
+            return text[: max(1, number - 1)].rstrip() + "…"
+    return text
+
+
+def _apart(named: Sequence[Line], y: Callable[[float], float]) -> list[float]:
+    """Return heights for the names of lines: at their ends, moved down where two would touch."""
+    ends = [y(line.points[-1][1]) for line in named]
+    places = dict.fromkeys(range(len(named)), 0.0)
+    above = -math.inf
+    for number in sorted(places, key=lambda n: ends[n]):
+        places[number] = above = max(ends[number], above + _FONT + 3)
+    return [places[number] for number in range(len(named))]
+
+
+def _name(x: float, y: float, name: str, width: float, kind: str) -> Markup:
+    shown = shorten(name, width)
+    full = None if shown == name else tag("title", name)
+    return tag("text", full, shown, x=_px(x), y=_px(y), class_=kind or None)
+
+
+def _text(x: float, y: float, text: str, class_: str) -> Markup:
+    return tag("text", text, x=_px(x), y=_px(y), class_=class_)
+
+
+def _anchor(x: float) -> str:
+    """Return how a label stands at a place: inside the plot at its two ends."""
+    return "start" if x < 24 else "end" if x > WIDTH - 24 else "middle"
+
+
+def _grid_class(value: float) -> str:
+    return "zero" if value == 0 else "grid"
+
+
+def _figure(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}"
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
