@@ -152,6 +152,17 @@ class TestInside:
         out = shown(align(row, beliefs, build_tables(target, source, SETTINGS), "prefix"))
         assert list(out) == [0]
 
+    def test_consistent_candidates_without_any_mass(self, byte_level, names):
+        target, source = byte_level(), byte_level(("h", "a"))
+        t, s = names(target), names(source)
+        row, theirs = row_of(target, "ha", bos=t("x")), row_of(source, "ha", bos=s("x"))
+        beliefs = beliefs_of(theirs, [({s("ha"): 0.9}, 0.9)])
+        nothing = beliefs._replace(
+            logps=np.full((1, 1), -1e4, "f4"), tail=np.array([-np.inf], "f4")
+        )
+        out = align(row, nothing, build_tables(target, source, SETTINGS), "prefix")
+        assert out.positions.tolist() == [0]
+
 
 class TestChain:
     def chained(self, byte_level, names, first, actual):

@@ -77,6 +77,13 @@ class Tokenizer:
         return len(self.pieces)
 
     @cached_property
+    def special(self) -> NDArray[np.bool_]:
+        """Return which ids are special, ``[V]``."""
+        special = np.zeros(self.size, np.bool_)
+        special[list(self.special_ids)] = True
+        return special
+
+    @cached_property
     def _literal(self) -> list[bytes]:
         """Return the bytes of each id where special tokens count as what they are written as."""
         return [

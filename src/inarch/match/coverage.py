@@ -17,7 +17,6 @@ Shapes:   T = tokens of the target's row, P = positions of the source, M = posit
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,7 +76,7 @@ def align(row: TokenRow, beliefs: Beliefs, tables: Tables, coverage: Coverage) -
     if coverage == "boundary":
         return at_boundary
     _chain(at_boundary, homes, row, beliefs, theirs)
-    return _sorted(at_boundary, list(_inside(row, beliefs, (mine, theirs), tables)))
+    return _in_order(at_boundary, _conditioned(row, beliefs, (mine, theirs), tables))
 
 
 def _send_ends_by_role(
@@ -92,9 +91,8 @@ def _send_ends_by_role(
     One id may end both turns and texts for the source, but not for the target; which one it stands
     for is seen from the row: both models' actual next token is special at the same place.
     """
-    own_special = np.isin(next_ids, list(tables.target.special_ids))
     their_next = beliefs.next_ids[theirs]
-    ending = own_special & np.isin(their_next, list(tables.source.special_ids))
+    ending = tables.target.special[next_ids] & tables.source.special[their_next]
     for m in np.flatnonzero(ending):
         homes_Mk[beliefs.ids[theirs] == their_next[m]] = next_ids[m]
 
@@ -153,64 +151,68 @@ def _chain_logp(beliefs: Beliefs, start: int, end: int) -> float | None:
         at += 1
 
 
-def _inside(
+def _conditioned(
     row: TokenRow,
     beliefs: Beliefs,
     pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
     tables: Tables,
-) -> Iterator[tuple[int, list[int], list[float], float]]:
-    """Yield position, ids, probs and tail of the positions inside a source token."""
-    mine, theirs = pairs
-    for position in np.setdiff1d(np.flatnonzero(row.supervised), mine):
-        m = int(np.searchsorted(mine, position)) - 1
-        end = int(row.ends[position])
-        if m < 0 or not beliefs.ends[theirs[m]] < end < beliefs.next_ends[theirs[m]]:
-            continue
-        tokens = row.ids[mine[m] + 1 : position + 1].tolist()
-        spelled = b"".join(tables.target.pieces[token] or b"" for token in tokens)
-        if len(spelled) != end - beliefs.ends[theirs[m]]:
-            continue
-        made = _conditioned(spelled, beliefs, int(theirs[m]), tables)
-        if made is not None:
-            yield (int(position), *made)
-
-
-def _conditioned(
-    spelled: bytes, beliefs: Beliefs, at: int, tables: Tables
-) -> tuple[list[int], list[float], float] | None:
-    """Return ids, probs and tail of the next token given the first bytes of the source's.
-
-    The mass of candidates that end right there, and the source's tail, speak for no token: they
-    are the tail. None if no candidate goes on from the bytes.
-    """
-    ids: list[int] = []
-    masses: list[float] = []
-    tail = float(np.exp(beliefs.tail[at]))
-    for candidate, logp in zip(beliefs.ids[at].tolist(), beliefs.logps[at].tolist(), strict=True):
-        piece = tables.source.pieces[candidate] if 0 <= candidate < tables.source.size else None
-        goes_on = piece is not None and piece != spelled and piece.startswith(spelled)
-        ids.append(tables.homes.of(piece[len(spelled) :]) if piece and goes_on else NO_HOME)
-        masses.append(math.exp(logp) if goes_on else 0.0)
-        tail += math.exp(logp) if piece == spelled else 0.0
-    total = sum(masses) + tail
-    if not any(masses):
-        return None
-    return ids, [mass / total for mass in masses], tail / total
-
-
-def _sorted(
-    at_boundary: Aligned, inside: list[tuple[int, list[int], list[float], float]]
 ) -> Aligned:
-    """Return both kinds of positions in one record, in the order of the row."""
-    if not inside:
-        return at_boundary
-    positions, ids, probs, tails = (np.array(part) for part in zip(*inside, strict=True))
-    with np.errstate(divide="ignore"):
-        made = merged(ids.astype(np.int32), np.log(probs), np.log(tails))
-    order = np.argsort(np.concatenate([at_boundary.positions, positions]))
+    """Return the distributions at positions inside a source token.
+
+    Candidates that end with the bytes spelled so far, and the source's tail, are consistent with
+    them but speak for no token: they are the tail. Positions that no candidate goes on from get
+    nothing.
+    """
+    own, theirs = tables.target.pieces, tables.source.pieces
+    heard: list[tuple[int, int]] = []
+    rests: list[list[bytes | None]] = []  # of each candidate, None where it is not consistent
+    for position, at, tokens in _inside(row, beliefs, *pairs):
+        spelled = b"".join(own[token] or b"" for token in tokens)
+        candidates = beliefs.ids[at].tolist()
+        pieces = (theirs[t] if 0 <= t < len(theirs) else None for t in candidates)
+        rest = [p[len(spelled) :] if p and p.startswith(spelled) else None for p in pieces]
+        if any(rest) and len(spelled) == row.ends[position] - beliefs.ends[at]:
+            heard.append((position, at))
+            rests.append(rest)
+    positions_M, at_M = np.array(heard, np.int32).reshape(-1, 2).T
+    shape = (len(heard), beliefs.ids.shape[1])
+    homes = [tables.homes.of(r) if r else NO_HOME for rest in rests for r in rest]
+    consistent = [r is not None for rest in rests for r in rest]
+    probs = np.exp(beliefs.logps[at_M], dtype=np.float64) * np.reshape(consistent, shape)
+    tail = np.exp(beliefs.tail[at_M], dtype=np.float64)
+    total = probs.sum(axis=1) + tail
+    sure = total > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logps, tail = np.log(probs / total[:, None]), np.log(tail / total)
+    ids = np.reshape(homes, shape).astype(np.int32)
+    return Aligned(positions_M[sure], *merged(ids[sure], logps[sure], tail[sure]))
+
+
+def _inside(
+    row: TokenRow, beliefs: Beliefs, mine: NDArray[np.int64], theirs: NDArray[np.int64]
+) -> Iterator[tuple[int, int, list[int]]]:
+    """Yield the target's positions inside a source token that begins at a common boundary.
+
+    With each come the source's position before that token, and the target's tokens since.
+    """
+    alone = row.supervised.copy()
+    alone[mine] = False
+    positions = np.flatnonzero(alone)
+    last = np.searchsorted(mine, positions) - 1  # the common boundary before each
+    positions, last = positions[last >= 0], last[last >= 0]
+    at, ends = theirs[last], row.ends[positions]
+    inside = (beliefs.ends[at] < ends) & (ends < beliefs.next_ends[at])
+    found = (part[inside].tolist() for part in (positions, at, mine[last]))
+    for position, source, start in zip(*found, strict=True):
+        yield position, source, row.ids[start + 1 : position + 1].tolist()
+
+
+def _in_order(left: Aligned, right: Aligned) -> Aligned:
+    """Return two sets of positions as one, in the order of the row."""
+    order = np.argsort(np.concatenate([left.positions, right.positions]))
     return Aligned(
-        positions=np.concatenate([at_boundary.positions, positions]).astype(np.int32)[order],
-        ids=np.concatenate([at_boundary.ids, made[0]])[order],
-        logps=np.concatenate([at_boundary.logps, made[1]])[order],
-        tail=np.concatenate([at_boundary.tail, made[2]])[order],
+        positions=np.concatenate([left.positions, right.positions])[order],
+        ids=np.concatenate([left.ids, right.ids])[order],
+        logps=np.concatenate([left.logps, right.logps])[order],
+        tail=np.concatenate([left.tail, right.tail])[order],
     )
