@@ -2,4 +2,5 @@
 
 from inarch.cli.main import main
 
-main()
+if __name__ == "__main__":  # the demo's processes import this module, too
+    main()

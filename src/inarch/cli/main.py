@@ -160,13 +160,13 @@ def demo(
     """Fuse tiny models that are made from scratch, and show what it brings."""
     from inarch import demo as room
     from inarch import report as page
-    from inarch.cli.show import show_plan
+    from inarch.cli.show import show_plan, show_results
 
     chosen = tuple(seeds or room.SEEDS)
     if dry_run:
         show_plan(room.plan(chosen, quick) | {"out": out})
     else:
-        room.run(out, chosen, quick)
+        show_results(room.run(out, chosen, quick))
         typer.echo(page.build(out))
 
 

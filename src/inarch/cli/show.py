@@ -14,6 +14,7 @@ from rich.text import Text
 from inarch.io.progress import console as error_console
 
 if TYPE_CHECKING:
+    from inarch.demo import Results
     from inarch.match.report import ViewToken
     from inarch.settings import Settings
 
@@ -93,6 +94,27 @@ def _sentence(source: str, tokens: Sequence["ViewToken"]) -> Text:
             line.append(f"[{_visible(token.source_text)}]", "dim")
         line.append(" ")
     return line
+
+
+def show_results(results: "Results") -> None:
+    """Print what the demo found: a table per number, skills across, and the findings."""
+    from inarch.demo import mean_sd
+
+    for title, name, unit, digits in (
+        ("right pieces of answers in %: more is better", "piece_frac", 100, 1),
+        ("bits per byte of the right answers: less is better", "bits_per_byte", 1, 3),
+    ):
+        table = Table("", box=SIMPLE_HEAD, pad_edge=False, title=title)
+        for skill in getattr(results.rows[0], name):
+            table.add_column(skill, justify="right")
+        for row in results.rows:
+            over_seeds = [mean_sd(values) for values in getattr(row, name).values()]
+            cells = (f"{unit * m:.{digits}f} ± {unit * sd:.{digits}f}" for m, sd in over_seeds)
+            table.add_row(Text(row.label), *cells)
+        output.print(table)
+    output.print(f"± is the standard deviation over the seeds {_show(results.seeds)}.\n")
+    for finding in results.findings:
+        output.print(f"• {finding}", markup=False)
 
 
 def _label(model: object) -> str:

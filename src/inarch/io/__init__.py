@@ -1,1 +1,1 @@
-"""io"""
+"""What touches the disk: models, tokenizers, tables, run folders; and progress."""

@@ -1,0 +1,66 @@
+"""What the command line prints, read back cell by cell."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from inarch.cli import show
+from inarch.demo import Results, Row
+from inarch.match.report import ViewToken
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(show, "output", Console(file=screen, width=100))
+    return screen
+
+
+def test_the_demos_numbers_have_mean_and_spread(screen):
+    shares = {"fact": (0.5, 0.6, 0.7), "all": (0.25, 0.25, 0.25)}
+    bits = {"fact": (1.0, 1.5, 2.0), "all": (0.5, 0.5, 0.5)}
+    row = Row("a", "FuseLLM [λ 0.9]", shares, shares, bits, {})
+    show.show_results(Results((1, 2, 3), (row,), ("It [did] not help.",), {}))
+    printed = screen.getvalue()
+    rows = [" ".join(line.split()) for line in printed.splitlines() if "FuseLLM" in line]
+    assert rows == [
+        "FuseLLM [λ 0.9] 60.0 ± 10.0 25.0 ± 0.0",  # sd of .5 .6 .7 with n - 1: sqrt(.02 / 2) = .1
+        "FuseLLM [λ 0.9] 1.500 ± 0.500 0.500 ± 0.000",
+    ]
+    assert "over the seeds 1, 2, 3" in printed
+    assert "• It [did] not help." in printed
+
+
+def test_a_sentence_is_coloured_by_who_speaks(tmp_path):
+    (tmp_path / "gpt").mkdir()
+    tokens = [
+        ViewToken(" a", "used", " a"),
+        ViewToken("z\n", "prefix", "zt"),
+        ViewToken("\t!", "none", ""),
+    ]
+    line = show._sentence(str(tmp_path / "gpt"), tokens)
+    assert line.plain == "gpt: ·a z⏎[zt] ⇥![] "
+    styles = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
+    assert styles["·a"] == "black on green"
+    assert styles["z⏎"] == "black on yellow"
+    assert styles["⇥!"] == "white on red"
+
+
+def test_a_hub_id_is_shown_whole():
+    assert show._label("openlm-research/open_llama_7b") == "openlm-research/open_llama_7b"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1_234_567, "1,234,567"),
+        (0.12345, "0.123"),
+        (12345.6, "12,346"),
+        (True, "True"),
+        ((1, 2), "1, 2"),
+        (None, "None"),
+    ],
+)
+def test_values_are_short(value, shown):
+    assert show._show(value) == shown
