@@ -122,10 +122,10 @@ def _chain(
     at = theirs[rows]
     probs, tail = (np.exp(part[at], dtype=np.float64) for part in (beliefs.logps, beliefs.tail))
     first = beliefs.ids[at] == beliefs.next_ids[at][:, None]
+    payer = np.arange(len(rows)), first.argmax(axis=1)
     listed = first.any(axis=1)
-    payer = np.where(listed, (probs * first).sum(axis=1), tail)
-    mass = np.minimum(np.exp(list(chained.values())), payer)
-    probs -= first * mass[:, None]
+    mass = np.minimum(np.exp(list(chained.values())), np.where(listed, probs[payer], tail))
+    probs[payer] -= np.where(listed, mass, 0.0)
     tail -= np.where(listed, 0.0, mass)
     labels = row.ids[served.positions[rows] + 1]
     with np.errstate(divide="ignore"):
