@@ -42,7 +42,7 @@ class Message(NamedTuple):
 class Document(NamedTuple):
     """One row of a corpus after cutting: a text or a chat, never both."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no record needs
     """Row of the corpus after cutting, from 0."""
     text: str | None
     messages: tuple[Message, ...] | None

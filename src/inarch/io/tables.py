@@ -43,10 +43,13 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
 
 def write_arrow(path: Path, schema: pa.Schema, batches: Any) -> None:
     """Write record batches to an Arrow file that can be memory-mapped, in one piece."""
-    with write_atomic(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        with pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
+    with (
+        write_atomic(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def open_arrow(path: Path, remedy: str) -> pa.Table:
