@@ -17,7 +17,7 @@ from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows import fuse, teach
 from inarch.flows.recipe import FuseRun
 from inarch.fuse import Examples
-from inarch.io.runs import read_metrics
+from inarch.io.files import read_metrics
 from inarch.settings import load
 from tests.tiny import TEXT, byte_level, save_model, sentencepiece
 
@@ -235,7 +235,7 @@ def test_a_full_disk_loses_nothing(world: Path, tmp_path: Path, monkeypatch):
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="disk full while writing .*nothing half-written"):
+    with pytest.raises(DataError, match=r"disk full while writing .*nothing half-written"):
         fuse.run(settings, tmp_path / "out")
     monkeypatch.undo()
     assert not list((tmp_path / "out").rglob("*.tmp"))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from inarch.errors import DataError, SettingsError, WeightsError
+from inarch.io.files import read_metrics
 from inarch.io.models import new_model
-from inarch.io.runs import read_metrics
 from inarch.records import LossOut
 from inarch.train.plan import lr_scale, row_order
 from inarch.train.settings import LoraSettings, TrainSettings

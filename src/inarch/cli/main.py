@@ -124,7 +124,7 @@ def match(
     """Show how well the tokens of sources can speak for those of a target; no model is run."""
     from inarch.cli.show import show_matches, show_plan
     from inarch.flows import match as flow
-    from inarch.io.runs import write_atomic
+    from inarch.io.files import write_atomic
 
     if dry_run:
         plan = {"target": target, "sources": sources, "text": text, "out": out or "the screen"}

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from inarch.data import DataSettings
 from inarch.demo.models import MAX_TOKENS, SOURCES, TARGET, DemoModel, lessons, write_tokenizer
-from inarch.demo.world import SKILLS, Task, World, draw_task, make_world, spoil, to_chat
+from inarch.demo.world import NUM_TEST, SKILLS, Task, World, draw_task, make_world, spoil, to_chat
 from inarch.flows import match
 from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.fuse.settings import FuseSettings
-from inarch.io.runs import stage, write_atomic
+from inarch.io.files import write_atomic
+from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
 from inarch.train.settings import TrainSettings
 
@@ -42,6 +43,8 @@ class Size(NamedTuple):
     """Chats of the fusion corpus, a third of each skill."""
     epochs: int = 12
     """Passes over the fusion corpus."""
+    num_test: int = NUM_TEST
+    """Held-out prompts of each skill that every model is asked."""
 
 
 class Variant(NamedTuple):
@@ -166,6 +169,12 @@ def tokenizer_folder(data: Path, model: DemoModel) -> Path:
 def taught(name: str, folder: Path) -> Path:
     """Return the folder of one of the four models, as it is before fusion."""
     return folder / "taught" / name / "model"
+
+
+def test_tasks(seed: int, size: Size) -> list[Task]:
+    """Return what every model of a seed is asked, skill by skill."""
+    tasks = make_world(seed).test
+    return [t for skill in SKILLS for t in [t for t in tasks if t.skill == skill][: size.num_test]]
 
 
 def fused(name: str, folder: Path) -> dict[str, Path]:

@@ -24,15 +24,15 @@ from inarch.demo.experiment import (
     num_teaching_steps,
     taught,
     teaching,
+    test_tasks,
     write_data,
 )
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.results import Results, collect
 from inarch.demo.scores import score
-from inarch.demo.world import make_world
 from inarch.flows import fuse
 from inarch.io import progress
-from inarch.io.runs import read_metrics, write_atomic
+from inarch.io.files import read_metrics, write_atomic
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
@@ -135,9 +135,9 @@ def _do(job: Job, size: Size, out: Path) -> None:
         settings = fusing(job.name, job.seed, size, folder)
         made = fused(job.name, folder)
     fuse.run(settings, folder / job.part / job.name)
-    world = make_world(job.seed)
+    tasks = test_tasks(job.seed, size)
     for name, model_folder in made.items():
-        score(model_folder, world, folder / "scores" / name)
+        score(model_folder, tasks, folder / "scores" / name)
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inarch.data import Reader, digest, read
-from inarch.demo.world import SKILLS, Task, World
+from inarch.demo.world import SKILLS, Task
 from inarch.evaluate import bits_per_byte, score_answers
+from inarch.io.files import digest_folder
 from inarch.io.generation import answer_greedily
 from inarch.io.models import load_model
-from inarch.io.runs import digest_folder, stage
+from inarch.io.runs import stage
 from inarch.io.tokenizers import Tokenizer, load_tokenizer
 from inarch.records import Document, Message
 
@@ -43,22 +44,25 @@ class ModelCard(NamedTuple):
     """In the order of SKILLS."""
 
 
-def score(model: Path, world: World, out: Path) -> ModelCard:
-    """Return what a model folder is, and its scores on the held-out tasks of its world.
+def score(model: Path, tasks: Sequence[Task], out: Path) -> ModelCard:
+    """Return what a model folder is, and its scores on some tasks.
 
     They are kept in ``out``, so that a demo that goes on does not ask again.
 
     Args:
         model: Folder with weights and tokenizer.
-        world: Gives the tasks.
+        tasks: What it is asked, some of every skill.
         out: Folder of this stage.
     """
-    prompts = digest("".join(task.prompt + task.answer for task in world.test), None).hex()
+    prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
     inputs = {"model": digest_folder(model), "tasks": prompts}
     with stage(out, "score", {"max_answer_tokens": MAX_ANSWER_TOKENS}, inputs) as opened:
         if not opened.done:
             network, tokenizer = load_model(model), load_tokenizer(str(model))
-            scores = [_score(network, tokenizer, _of(world, skill)) for skill in SKILLS]
+            scores = [
+                _score(network, tokenizer, [task for task in tasks if task.skill == skill])
+                for skill in SKILLS
+            ]
             opened.note(
                 architecture=network.config.model_type,
                 num_params=network.num_parameters(),
@@ -67,10 +71,6 @@ def score(model: Path, world: World, out: Path) -> ModelCard:
             )
         scored = tuple(Score(**row) for row in opened.facts["scores"])
         return ModelCard(**opened.facts | {"scores": scored})
-
-
-def _of(world: World, skill: str) -> list[Task]:
-    return [task for task in world.test if task.skill == skill]
 
 
 def _score(network: Any, tokenizer: Tokenizer, tasks: Sequence[Task]) -> Score:

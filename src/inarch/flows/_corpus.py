@@ -14,9 +14,10 @@ from transformers import AutoConfig
 from inarch.data import Corpus, Reader, documents, read_raw, write_documents
 from inarch.errors import DataError, WeightsError
 from inarch.flows.recipe import FuseRun, ModelSettings
+from inarch.io.files import digest_file
 from inarch.io.models import max_positions
 from inarch.io.progress import track
-from inarch.io.runs import digest_file, stage
+from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
 from inarch.records import Document
 from inarch.settings import to_dict

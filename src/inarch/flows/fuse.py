@@ -22,8 +22,9 @@ from inarch.flows.teach import (
     teach,
 )
 from inarch.fuse import Example, Examples, collate, fused_loss, plain_loss, write_examples
+from inarch.io.files import digest_folder
 from inarch.io.progress import track
-from inarch.io.runs import digest_folder, stage
+from inarch.io.runs import stage
 from inarch.records import Document
 from inarch.settings import to_dict
 from inarch.train.trainer import train

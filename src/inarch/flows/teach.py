@@ -13,9 +13,10 @@ from inarch.data import Reader, read
 from inarch.errors import SettingsError
 from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
 from inarch.flows.recipe import FuseRun, ModelSettings
+from inarch.io.files import digest_folder
 from inarch.io.models import DTYPES, head_width, load_model, new_model
 from inarch.io.progress import track
-from inarch.io.runs import Stage, digest_folder, stage
+from inarch.io.runs import Stage, stage
 from inarch.records import Beliefs, Document
 from inarch.settings import to_dict
 from inarch.teach.capture import capture

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inarch.errors import DataError
-from inarch.io.runs import write_atomic
+from inarch.io.files import write_atomic
 
 
 def write_parquet(path: Path, table: pa.Table, encodings: dict[str, str]) -> None:

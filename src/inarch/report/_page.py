@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inarch import __version__
-from inarch.io.runs import write_atomic
+from inarch.io.files import write_atomic
 from inarch.report._html import Markup, join, table, tag
 from inarch.report._style import COLOURS, MARKS, PAGE
 from inarch.report._svg import Figure, inline, standalone
@@ -89,8 +89,6 @@ def _document(page: Page) -> str:
         tag("title", page.title),
         tag("style", Markup(COLOURS + PAGE + MARKS)),
     ]
-    foot = paragraph(
-        f"Written by inarch {__version__} from the numbers in this folder.", kind="note"
-    )
+    foot = paragraph(f"Written by inarch {__version__} from the files of the run.", kind="note")
     body = tag("body", tag("main", tag("h1", page.title), join(parts), tag("footer", foot)))
     return f"<!doctype html>\n{tag('html', tag('head', *head), body, lang='en')}\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inarch.errors import DataError
-from inarch.io.runs import MANIFEST, read_metrics
+from inarch.io.files import read_metrics
+from inarch.io.runs import MANIFEST
 
 METRICS = "metrics.jsonl"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from inarch.errors import DataError, WeightsError
-from inarch.io.runs import append_metrics
+from inarch.io.files import append_metrics
 from inarch.records import LossOut
 from inarch.train import checkpoints
 from inarch.train.plan import lr_scale

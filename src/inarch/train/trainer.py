@@ -24,9 +24,9 @@ from transformers import (
 )
 
 from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
+from inarch.io.files import append_metrics, read_metrics, write_atomic
 from inarch.io.models import quiet_transformers
 from inarch.io.progress import track
-from inarch.io.runs import append_metrics, read_metrics, write_atomic
 from inarch.train import checkpoints
 from inarch.train._loop import Follow, Loop, Loss, Plan
 from inarch.train.plan import num_steps, row_order
