@@ -50,9 +50,8 @@ def show_matches(
     rows: Sequence[Mapping[str, object]], views: Mapping[str, Sequence["ViewToken"]]
 ) -> None:
     """Print what `inarch.flows.match` found: a table, and one sentence in colour per source."""
-    table = Table(
-        "source", box=SIMPLE_HEAD, pad_edge=False, title=f"onto {_label(rows[0]['target'])}"
-    )
+    onto = f"onto {_label(rows[0]['target'])}"
+    table = Table("source", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=onto)
     for title in _COLUMNS.values():
         table.add_column(title, justify="right")
     for row in rows:
@@ -104,7 +103,7 @@ def show_results(results: "Results") -> None:
         ("right pieces of answers in %: more is better", "piece_frac", 100, 1),
         ("bits per byte of the right answers: less is better", "bits_per_byte", 1, 3),
     ):
-        table = Table("", box=SIMPLE_HEAD, pad_edge=False, title=title)
+        table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)
         for skill in getattr(results.rows[0], name):
             table.add_column(skill, justify="right")
         for row in results.rows:

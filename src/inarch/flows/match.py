@@ -4,7 +4,7 @@ from pathlib import Path
 
 from inarch.data.corpus import DataSettings, read_raw
 from inarch.errors import DataError
-from inarch.io.tokenizers import load_tokenizer
+from inarch.flows._corpus import tokenizer_at
 from inarch.match.report import MatchReport, ViewToken, match_report, view
 from inarch.match.vocabulary import MatchSettings, build_map
 
@@ -24,7 +24,7 @@ def run(target: str, source: str, text: Path) -> MatchReport:
         WeightsError: A tokenizer is absent.
     """
     texts = _texts(text)
-    mine, theirs = load_tokenizer(target), load_tokenizer(source)
+    mine, theirs = tokenizer_at(target), tokenizer_at(source)
     return match_report(mine, theirs, build_map(mine, theirs, MatchSettings()), texts)
 
 
@@ -36,7 +36,7 @@ def look(target: str, source: str, text: str) -> list[ViewToken]:
         source: Folder or hub id of the tokenizer that they come from.
         text: One sentence.
     """
-    return view(load_tokenizer(target), load_tokenizer(source), text)
+    return view(tokenizer_at(target), tokenizer_at(source), text)
 
 
 def sentence_of(text: Path, max_chars: int = 200) -> str:
