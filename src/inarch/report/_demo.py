@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inarch.io.runs import MANIFEST
 from inarch.report import _verdict as verdict
-from inarch.report._fuse import believed, provenance
+from inarch.report._fuse import LABEL, believed, provenance
 from inarch.report._html import Markup, join, table, tag
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, slug
 from inarch.report._results import Results, read_results
@@ -38,7 +38,7 @@ def demo_page(folder: Path) -> Page:
         *_sentence(results),
         *_curves(runs, results),
         heading("How to repeat it"),
-        paragraph(f"inarch demo {' '.join(f'--seed {seed}' for seed in results.seeds)}"),
+        paragraph(tag("code", " ".join(["inarch demo", *(f"--seed {s}" for s in results.seeds)]))),
         fold("Settings and versions of every run", *(provenance(place, r) for place, r in runs)),
     ]
     return Page("inarch demo: can one model learn what others know?", parts)
@@ -96,11 +96,23 @@ def _routing(results: Results) -> list[Part]:
     alike: dict[str, list[str]] = {}
     for key, winners in results.winners.items():
         alike.setdefault(json.dumps(winners, sort_keys=True), []).append(key)
-    parts: list[Part] = [heading("Who was believed")] if alike else []
-    for keys in alike.values():
-        title = f"{listed(map(results.label, keys))}: believed, % of documents"
-        parts += believed(results.winners[keys[0]], f"believed-{slug(keys[0])}", title)
-    return parts
+    if not alike:
+        return []
+    order = [*(model.name for model in results.models), LABEL]
+    shown = [
+        believed(
+            results.winners[keys[0]],
+            order,
+            f"believed-{slug(keys[0])}",
+            listed(map(results.label, keys)),
+        )
+        for keys in alike.values()
+    ]
+    return [
+        heading("Who was believed, % of documents"),
+        tuple(figure for figure, _ in shown),
+        fold("The numbers", *(numbers for _, numbers in shown)),
+    ]
 
 
 def _match(results: Results) -> list[Part]:
@@ -141,7 +153,8 @@ def _curves(runs: Sequence[tuple[str, Run]], results: Results) -> list[Part]:
         return []
     extent = max(value for _, curve in curves for _, value in curve)
     figures = []
-    for name in dict.fromkeys(name for name, _ in curves):
+    named = {name for name, _ in curves}
+    for name in [key for key in results.variants if key in named]:
         own = [Line("", curve) for other, curve in curves if other == name]
         others = [Line("", curve, strong=False) for other, curve in curves if other != name]
         ends = listed(f"{line.points[-1][1]:.2f}" for line in own)

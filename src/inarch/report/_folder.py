@@ -14,7 +14,7 @@ from inarch.report._runs import read_run
 def build(run: str | Path, out: str | Path | None = None) -> Path:
     """Return the HTML page of a run folder, made from what is there; a run may be unfinished.
 
-    Plots go to ``plots`` beside the page, as SVG; the page holds its own copies.
+    Plots go to ``plots`` in the run folder, as SVG; the page holds its own copies.
 
     Args:
         run: Folder of `inarch demo` or of `inarch fuse`, pairwise or not.
@@ -27,7 +27,7 @@ def build(run: str | Path, out: str | Path | None = None) -> Path:
     path = Path(out) if out is not None else run / "report.html"
     page = _page_of(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(page, path, path.parent / "plots")
+    write(page, path, run / "plots")
     return path
 
 

@@ -57,7 +57,7 @@ def _run_parts(run: Run, suffix: str) -> list[Part]:
     if not run.done:
         parts.append(unfinished(run))
     parts += [_numbers(run), models_table(models)]
-    parts += _believed(run, settings, suffix)
+    parts += _believed(run, models, suffix)
     parts += _training(run, suffix)
     return parts
 
@@ -126,53 +126,63 @@ def models_table(models: Sequence[ModelFacts]) -> Markup:
     return table(head, rows, "The models", note)
 
 
-def _believed(run: Run, settings: Mapping[str, Any], suffix: str) -> list[Part]:
+def _believed(run: Run, models: Sequence[ModelFacts], suffix: str) -> list[Part]:
     winners = run.facts.get("winners")
-    if not settings.get("sources"):
+    if len(models) == 1:
         return [paragraph("No sources: plain continued training on the corpus.")]
     if winners is None:
-        online = (settings.get("teach") or {}).get("online")
+        online = ((run.manifest.get("settings") or {}).get("teach") or {}).get("online")
         why = "the teachers ran in the training step" if online else "the run did not come so far"
         return [paragraph(f"Who was believed is not recorded: {why}.", kind="note")]
-    parts = [
-        heading("Who was believed"),
-        *believed(winners, f"believed{suffix}", "Believed, % of documents"),
+    order = [*(model.name for model in models), LABEL]
+    figure, numbers = believed(winners, order, f"believed{suffix}", "Documents by who was believed")
+    parts: list[Part] = [
+        heading("Who was believed, % of documents"),
+        (figure,),
+        fold("The numbers", numbers),
     ]
     spoken = run.facts.get("spoken_frac")
     if spoken is not None:
         parts.append(paragraph(
             f"At {percent(spoken)} of the target's tokens a candidate's distribution was "
-            "taught; at the others only the label, because no candidate's context ends there.",
+            "taught; at the others none, because the text that a candidate has read ends elsewhere "
+                "or nobody was to be believed.",
             kind="note"))  # fmt: skip
     return parts
 
 
-def believed(winners: Mapping[str, Mapping[str, float]], name: str, title: str) -> list[Part]:
-    """Return a heat map and a table of who was believed in how many documents of each domain."""
-    domains = list(winners)
-    names = sorted(
-        {n for counts in winners.values() for n in counts}, key=lambda n: (n == LABEL, n)
-    )
-    totals = [sum(winners[domain].values()) for domain in domains]
+def believed(
+    winners: Mapping[str, Mapping[str, float]], order: Sequence[str], name: str, title: str
+) -> tuple[Figure, Markup]:
+    """Return a heat map and a table of who was believed in how many documents of each domain.
+
+    Args:
+        winners: Domain to candidate to documents.
+        order: Candidates in the order of the columns; those that never won are left out.
+        name: Stem of the plot's file.
+        title: What is shown.
+    """
+    found = {who for counts in winners.values() for who in counts}
+    names = sorted(found, key=lambda who: [*order, who].index(who))
+    totals = [sum(counts.values()) for counts in winners.values()]
     shares = [
-        [winners[domain].get(n, 0) / (total or 1) for n in names]
-        for domain, total in zip(domains, totals, strict=True)
+        [counts.get(who, 0) / (total or 1) for who in names]
+        for counts, total in zip(winners.values(), totals, strict=True)
     ]
-    shown = [domain or "all documents" for domain in domains]
-    columns = ["label only" if n == LABEL else n for n in names]
-    best = [
+    domains = [domain or "all" for domain in winners]
+    columns = ["label only" if who == LABEL else who for who in names]
+    most = [
         f"{domain}: {columns[row.index(max(row))]} {percent(max(row), 0)}"
-        for domain, row in zip(shown, shares, strict=True)
+        for domain, row in zip(domains, shares, strict=True)
         if row
     ]
-    alt = "Heat map, most believed per domain. " + "; ".join(best)
-    figure = heat((name, title, alt), shown, columns, shares)
+    alt = f"Heat map. Most believed, {'; '.join(most)}"
     rows = [
-        (domain, *(count(winners[key].get(n, 0)) for n in names), count(total))
-        for domain, key, total in zip(shown, domains, totals, strict=True)
+        (domain, *(count(counts.get(who, 0)) for who in names), count(total))
+        for domain, counts, total in zip(domains, winners.values(), totals, strict=True)
     ]
-    numbers = table(["domain", *columns, "documents"], rows, "Documents by who was believed")
-    return [(figure,), fold("The numbers", numbers)]
+    numbers = table(["domain", *columns, "documents"], rows, f"{title}, in documents")
+    return heat((name, title, alt), domains, columns, shares), numbers
 
 
 def _training(run: Run, suffix: str) -> list[Part]:

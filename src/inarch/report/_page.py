@@ -55,7 +55,7 @@ def paragraph(*children: object, kind: str | None = None) -> Markup:
 
 def slug(name: str) -> str:
     """Return a name as a part of a file's name."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "x"
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:40] or "x"
 
 
 def figures_of(facts: Mapping[str, object]) -> Markup:

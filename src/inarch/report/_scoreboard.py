@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from inarch.report import _verdict as verdict
 from inarch.report._fuse import models_table
@@ -69,8 +69,8 @@ def _skill_figure(results: Results, skill: str) -> Figure:
         )
         for key, label in _listed(results).items()
     ]
-    name, title = f"pieces-{slug(skill or 'mean')}", f"{skill or 'Mean of the skills'}: right, %"
-    return _dots(name, title, rows, (0.0, 100.0), "{:.0f}")
+    title = f"{skill or 'Mean of the skills'}: pieces right, %"
+    return _dots(f"pieces-{slug(skill or 'mean')}", title, rows, (0.0, 100.0), "{:.0f}".format)
 
 
 def _gain_figure(results: Results) -> tuple[Figure, ...]:
@@ -88,13 +88,19 @@ def _gain_figure(results: Results) -> tuple[Figure, ...]:
     if not values:
         return ()
     extent = (min(0.0, *values) - 1, max(0.0, *values) + 1)
-    return (_dots("gains", "Difference to plain training, points", rows, extent, "{:+.1f}"),)
+    return (_dots("gains", "Difference to plain training, points", rows, extent, signed),)
 
 
-def _dots(name: str, title: str, rows: list[Row], extent: tuple[float, float], form: str) -> Figure:
+def _dots(
+    name: str,
+    title: str,
+    rows: list[Row],
+    extent: tuple[float, float],
+    form: Callable[[float], str],
+) -> Figure:
     there = [row for row in rows if row.values]
     alt = f"{title}. Means over seeds: " + ", ".join(
-        f"{row.name} {form.format(sum(row.values) / len(row.values))}" for row in there
+        f"{row.name} {form(sum(row.values) / len(row.values))}" for row in there
     )
     return dots((name, title, alt), there, extent, form)
 

@@ -1,16 +1,18 @@
 """The look of a page and of its plots: calm, with colours that colour-blind readers can tell apart.
 
-Text has a contrast of at least 4.5 to its ground in both modes; the two line colours also differ
-in lightness and dash.
+Text has a contrast of at least 4.5 to its ground in both modes; lines differ in dash, too. The
+cells of a heat map are drawn at 60% at most, so that one colour of text can be read on all of them.
 """
 
 COLOURS = """
 :root { color-scheme: light dark;
   --ground: #fbfbf9; --text: #1d2125; --soft: #5b636b; --rule: #dcdfe2; --card: #ffffff;
-  --accent: #0a5fa5; --second: #b34700; --quiet: #7a838c; --warn: #fdf1dc; }
+  --accent: #0a5fa5; --second: #b34700; --quiet: #7a838c; --cell: #0a5fa5;
+  --warn: #fdf1dc; }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #14171a; --text: #e6e8ea; --soft: #a3abb3; --rule: #343a40; --card: #1b1f23;
-  --accent: #6fb3ee; --second: #f0a060; --quiet: #858e97; --warn: #3a2f1a; } }
+  --accent: #6fb3ee; --second: #f0a060; --quiet: #858e97; --cell: #4088c4;
+  --warn: #3a2f1a; } }
 """
 
 MARKS = """
@@ -19,7 +21,6 @@ svg .title { font-weight: 600; font-size: 13px; }
 svg .axis { fill: var(--soft); font-size: 11px; }
 svg .middle { text-anchor: middle; } svg .end { text-anchor: end; }
 svg text.quiet { fill: var(--soft); } svg text.strong { font-weight: 600; }
-svg .halo { paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round; }
 svg .surface { fill: var(--card); }
 svg .grid { stroke: var(--rule); stroke-width: 1; } svg .zero { stroke: var(--soft); }
 svg .span { stroke-width: 2; opacity: .35; }
@@ -27,7 +28,7 @@ svg .mean { stroke-width: 3; }
 svg line.strong { stroke: var(--accent); } svg line.quiet { stroke: var(--quiet); }
 svg circle { fill-opacity: .55; }
 svg circle.strong { fill: var(--accent); } svg circle.quiet { fill: var(--quiet); }
-svg .cell { fill: var(--accent); }
+svg .cell { fill: var(--cell); }
 svg .curve { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 svg .line1 { stroke: var(--second); stroke-dasharray: 6 3; }
 svg .line2 { stroke: var(--soft); stroke-dasharray: 2 3; }
@@ -67,6 +68,7 @@ details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
 .tokens { line-height: 2.1; } .tokens span { border: 1px solid var(--rule); background: var(--card);
   border-radius: .25rem; padding: .1rem .25rem; margin-right: .15rem; white-space: pre-wrap;
   font: .85rem ui-monospace, monospace; }
+@media (max-width: 32rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; }
 """

@@ -84,7 +84,10 @@ def standalone(figure: Figure) -> str:
 
 
 def dots(
-    figure: tuple[str, str, str], rows: Sequence[Row], extent: tuple[float, float], form: str
+    figure: tuple[str, str, str],
+    rows: Sequence[Row],
+    extent: tuple[float, float],
+    form: Callable[[float], str],
 ) -> Figure:
     """Return a plot with a row per name: a dot per value, a bar at their mean, the mean in figures.
 
@@ -92,36 +95,31 @@ def dots(
         figure: Name, title and alternative text.
         rows: From the top.
         extent: Values at the two ends of the axis; where 0 is between them, a line marks it.
-        form: Format of the means and of the axis, such as ``"{:.0f}"``.
+        form: How means and axis are written.
     """
-    left, right, step = 6, WIDTH - 6, 34
+    left, right, step = 6, WIDTH - 6, 38
     low, high = extent
-    bottom = step * len(rows) + 4
+    bottom = step * len(rows)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (right - left)
 
-    body = []
-    for t in ticks(low, high):
-        place = _px(x(t))
-        body += [
-            tag("line", x1=place, x2=place, y1=0, y2=bottom, class_=_grid_class(t)),
-            _text(x(t), bottom + 14, form.format(t), f"axis {_anchor(x(t))}"),
-        ]
+    marks = ticks(low, high)
+    body = [_text(x(t), bottom + 16, form(t), f"axis {_anchor(x(t))}") for t in marks]
     for number, row in enumerate(rows):
         y = step * number + 26
         mean = sum(row.values) / len(row.values)
         kind = "strong" if row.strong else "quiet"
+        body += [_upright(x(t), y, 7, _grid_class(t)) for t in marks]
         ends = {"x1": _px(x(min(row.values))), "x2": _px(x(max(row.values)))}
-        at = _px(x(mean))
         body += [
-            _name(0, y - 10, row.name, WIDTH - 60, f"halo {kind}"),
-            _text(WIDTH, y - 10, form.format(mean), f"halo end {kind}"),
+            _name(0, y - 12, row.name, WIDTH - 60, kind),
+            _text(WIDTH, y - 12, form(mean), f"end {kind}"),
             tag("line", **ends, y1=y, y2=y, class_=f"span {kind}"),
             *(tag("circle", cx=_px(x(v)), cy=y, r=3.5, class_=kind) for v in row.values),
-            tag("line", x1=at, x2=at, y1=y - 6, y2=y + 6, class_=f"mean {kind}"),
+            _upright(x(mean), y, 6, f"mean {kind}"),
         ]
-    return Figure(*figure, bottom + 20, join(body))
+    return Figure(*figure, bottom + 22, join(body))
 
 
 def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent: float) -> Figure:
@@ -179,7 +177,7 @@ def heat(
         columns: Names from the left.
         shares: In [0, 1], or None where nothing is known, ``[rows][columns]``.
     """
-    left = 84
+    left = 76
     wide, high = (WIDTH - left) / max(1, len(columns)), 34
     body = [
         _name(left + wide * (j + 0.5), 14, column, wide - 4, "axis middle")
@@ -187,7 +185,7 @@ def heat(
     ]
     for i, row in enumerate(rows):
         y = 22 + high * i
-        body.append(_name(0, y + high / 2 + 4, row, left - 8, ""))
+        body.append(_name(0, y + high / 2 + 4, row, left - 4, ""))
         for j, share in enumerate(shares[i]):
             x = left + wide * j
             shade = f"{0.04 + 0.56 * (share or 0.0):.3f}"
@@ -222,7 +220,7 @@ def shorten(text: str, width: float) -> str:
     used = 0.0
     for number, character in enumerate(text):
         wide = unicodedata.east_asian_width(character) in "WF"
-        used += _FONT * (1.05 if wide else 0.57)
+        used += _FONT * (1.05 if wide else 0.54)
         if used > width:
             return text[: max(1, number - 1)].rstrip() + "…"
     return text
@@ -251,6 +249,10 @@ def _text(x: float, y: float, text: str, class_: str) -> Markup:
 def _anchor(x: float) -> str:
     """Return how a label stands at a place: inside the plot at its two ends."""
     return "start" if x < 24 else "end" if x > WIDTH - 24 else "middle"
+
+
+def _upright(x: float, y: float, half: float, class_: str) -> Markup:
+    return tag("line", x1=_px(x), x2=_px(x), y1=_px(y - half), y2=_px(y + half), class_=class_)
 
 
 def _grid_class(value: float) -> str:

@@ -26,8 +26,9 @@ def summary(results: Results) -> str:
         return f"{start}; nothing that was fused has scores beside it."
     best, gains = fused[0]
     mine = mean(results.over_seeds(best, "", "piece_frac"))
+    which = f"the best of {len(fused)} that were fused, " if len(fused) > 1 else ""
     return (
-        f"{start}, averaged over the skills; {results.label(best)}, the best of what was fused, "
+        f"{start}, averaged over the skills; {results.label(best)}, {which}"
         f"{percent(mine or 0.0)}: {_gain(gains)}."
     )
 
@@ -88,7 +89,7 @@ def _losses(results: Results, key: str) -> list[Markup]:
         if not gains or min(gains.values()) > 0:
             continue
         verdict = "worse in" if max(gains.values()) < 0 else "no clear gain in"
-        found.append(f"{verdict} {skill}: {_gain(gains)}")
+        found.append(f"{verdict} {skill} ({_range(gains)})")
     bits = results.gains(key, "", "bits_per_byte")
     if bits and statistics.fmean(bits.values()) > 0:
         found.append(
@@ -160,7 +161,17 @@ def _gain(gains: Mapping[int, float]) -> str:
     seeds = f"above it in {above} of {len(gains)} seeds"
     if len(gains) in (above, below):
         seeds = f"{'above' if above else 'below'} it in every seed"
-    return f"{text} ({points(min(gains.values()))} to {points(max(gains.values()))}; {seeds})"
+    return f"{text} ({_extremes(gains)}; {seeds})"
+
+
+def _range(gains: Mapping[int, float]) -> str:
+    """Return a paired difference in few words."""
+    middle = points(statistics.fmean(gains.values()))
+    return middle if len(gains) == 1 else f"{middle}, {_extremes(gains)}"
+
+
+def _extremes(gains: Mapping[int, float]) -> str:
+    return f"{points(min(gains.values()))} to {points(max(gains.values()))}"
 
 
 def _seeds(number: int) -> str:

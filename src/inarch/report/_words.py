@@ -24,10 +24,10 @@ def percent(share: float, digits: int = 1) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of two shares in percentage points, with its sign."""
-    return signed(100 * difference, 1)
+    return signed(100 * difference)
 
 
-def signed(number: float, digits: int) -> str:
+def signed(number: float, digits: int = 1) -> str:
     """Return a number with its sign; what rounds to zero has none."""
     text = f"{number:+.{digits}f}"
     return text[1:] if not text.strip("+-0.") else text.replace("-", "−")
@@ -35,7 +35,7 @@ def signed(number: float, digits: int) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time in the two units that matter."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

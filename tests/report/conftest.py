@@ -1,8 +1,13 @@
-"""Run folders made by hand, with the numbers of a real demo, for the report to read."""
+"""Run folders made by hand, with numbers like those of a real demo, for the report to read."""
 
 import json
 import struct
+from html.parser import HTMLParser
 from pathlib import Path
+
+import pytest
+
+from inarch import report
 
 SKILLS = ("fact", "trans", "arith")
 SEEDS = (11, 12, 13)
@@ -63,8 +68,15 @@ def demo_results(seeds=SEEDS) -> dict[str, object]:
         for name in PIECES
         for s, skill in enumerate(SKILLS)
     ]
-    match = {"target_tokens": 3400, "source_tokens": 3900, "available": 3300, "used": 3300, "wrong": 0,
-             "exact_share": 0.81, "mapped_mass": 0.97}  # fmt: skip
+    match = {
+        "target_tokens": 3400,
+        "source_tokens": 3900,
+        "available": 3300,
+        "used": 3300,
+        "wrong": 0,
+        "exact_share": 0.81,
+        "mapped_mass": 0.97,
+    }
     return {
         "seeds": list(seeds),
         "skills": list(SKILLS),
@@ -187,3 +199,71 @@ def write_model(folder: Path) -> None:
     header = json.dumps(tensors).encode()
     body = struct.pack("<Q", len(header)) + header + bytes(400)
     (folder / "model.safetensors").write_bytes(body)
+
+
+# ------------------------------------------------------------------------------------- fixtures
+
+
+class Page(HTMLParser):
+    """A page as a reader sees it: its text, and its tables by caption."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.html = path.read_text(encoding="utf-8")
+        self.text, self.labels = "", []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._cells, self._caption = [], ""
+        self.feed(self.html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self._rows = []
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th", "caption"):
+            self._cells = []
+        self.labels += [value for key, value in attrs if key == "aria-label"]
+
+    def handle_endtag(self, tag):
+        if tag == "caption":
+            self._caption = "".join(self._cells)
+        elif tag in ("td", "th"):
+            self._rows[-1].append("".join(self._cells))
+        elif tag == "table":
+            self.tables[self._caption] = self._rows
+        elif tag in ("p", "li", "h1", "h2", "h3", "dd", "tr"):
+            self.text += "\n"
+
+    def handle_data(self, data):
+        self._cells.append(data)
+        self.text += data
+
+    def row(self, caption: str, name: str) -> list[str]:
+        """The cells of one row of the table whose caption begins so."""
+        (table,) = [rows for title, rows in self.tables.items() if title.startswith(caption)]
+        (row,) = [row for row in table if row[0] == name]
+        return row[1:]
+
+
+@pytest.fixture
+def page():
+    """Build the report of a folder and read it."""
+    return lambda folder: Page(report.build(folder))
+
+
+@pytest.fixture
+def results():
+    """What a demo of three seeds writes, to be changed at will."""
+    return demo_results()
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Write a demo's folder from its results."""
+    return lambda results: write_demo(tmp_path / "demo", results)
+
+
+@pytest.fixture
+def fuse_run(tmp_path):
+    """Write the folder of a fuse run; keywords replace parts of its manifest."""
+    return lambda name="run", **manifest: write_run(tmp_path / name, **manifest)
