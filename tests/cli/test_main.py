@@ -179,7 +179,7 @@ def test_match_prints_one_object_per_source(fake_match, tmp_path, inarch_says):
 def test_match_shows_a_table_and_a_sentence(fake_match, inarch_says):
     code, printed, _ = inarch_says("match", "t", "org/a", "--text", "x")
     assert code == 0
-    for part in ("onto t", "org/a", "507,276", "0.793", "·the z[zt]"):
+    for part in ("onto 30 tokens of t", "org/a", "507,276", "0.793", "·the z[zt]"):
         assert part in printed
 
 

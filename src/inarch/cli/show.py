@@ -50,7 +50,8 @@ def show_matches(
     rows: Sequence[Mapping[str, object]], views: Mapping[str, Sequence["ViewToken"]]
 ) -> None:
     """Print what `inarch.flows.match` found: a table, and one sentence in colour per source."""
-    onto = f"onto {_label(rows[0]['target'])}"
+    first = rows[0]
+    onto = f"onto {_show(first['target_tokens'])} tokens of {_label(first['target'])}"
     table = Table("source", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=onto)
     for title in _COLUMNS.values():
         table.add_column(title, justify="right")
@@ -67,8 +68,7 @@ def show_matches(
 
 
 _COLUMNS = {
-    "target_tokens": "target tokens",
-    "source_tokens": "source tokens",
+    "source_tokens": "tokens",
     "available": "available",
     "used": "used",
     "wrong": "wrong",
