@@ -1,0 +1,70 @@
+"""Every `inarch` command of the README runs as it is written, in a folder with such models."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from inarch.cli.main import app
+from tests.tiny import TEXT, byte_level, save_model, sentencepiece
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.startswith("inarch ")
+]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with the files that the README speaks of."""
+    folder = tmp_path_factory.mktemp("a place with spaces")
+    save_model(folder / "models/mine", byte_level(), seed=0)
+    save_model(folder / "models/llama", byte_level(300), seed=1)
+    save_model(folder / "models/neox", sentencepiece(), kind="gpt_neox", seed=2)
+    chats = [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]}
+        for text in TEXT
+    ]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    (folder / "notes.txt").write_text("\n".join(TEXT))
+    (recipe,) = (block for language, block in BLOCKS if language == "yaml")
+    (folder / "recipe.yaml").write_text(recipe)
+    return folder
+
+
+def test_the_readme_has_commands():
+    assert {command[0] for command in COMMANDS} >= {"fuse", "match", "report"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_command(workplace: Path, monkeypatch, command: list[str]):
+    monkeypatch.chdir(workplace)
+    shown = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"^make ([\w-]+)", README, re.MULTILINE):
+        assert target in targets
+
+
+def test_the_recipe_says_what_the_text_says():
+    (recipe,) = (block for language, block in BLOCKS if language == "yaml")
+    assert yaml.safe_load(recipe)["fuse"] == {"lambda": 0.5}
