@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, taught
+from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, taught, test_tasks
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.scores import ModelCard, score
-from inarch.demo.world import NUM_TEST, SKILLS, make_world
+from inarch.demo.world import SKILLS
 from inarch.io.runs import MANIFEST
 
 ALL_SKILLS = "all"
@@ -75,7 +75,7 @@ def collect(folders: Mapping[int, Path], size: Size) -> Results:
     facts = {
         "skills": SKILLS,
         "baseline": BASELINE,
-        "num_test": NUM_TEST,
+        "num_test": size.num_test,
         "num_chats": size.num_chats,
         "epochs": size.epochs,
         "noise": NOISE,
@@ -149,8 +149,8 @@ def _cards(seed: int, folder: Path, size: Size) -> dict[str, ModelCard]:
     folders = {name: taught(name, folder) for name in _BEFORE}
     for name in size.variants:
         folders |= fused(name, folder)
-    world = make_world(seed)
-    return {name: score(path, world, folder / "scores" / name) for name, path in folders.items()}
+    tasks = test_tasks(seed, size)
+    return {name: score(path, tasks, folder / "scores" / name) for name, path in folders.items()}
 
 
 def _row(name: str, label: str, cards: Sequence[ModelCard], baseline: Sequence[ModelCard]) -> Row:

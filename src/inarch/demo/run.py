@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -64,7 +64,8 @@ def run(out: Path, seeds: Sequence[int] = SEEDS, quick: bool = False) -> Results
         seeds: One world each, with its own models; ``quick`` takes the first alone.
         quick: Compare plain training and one fusion only.
     """
-    return grow(out, _chosen(seeds, quick), QUICK if quick else FULL)
+    with _processes() as pool:
+        return grow(out, _chosen(seeds, quick), QUICK if quick else FULL, pool)
 
 
 def plan(seeds: Sequence[int] = SEEDS, quick: bool = False) -> dict[str, object]:
@@ -80,8 +81,15 @@ def plan(seeds: Sequence[int] = SEEDS, quick: bool = False) -> dict[str, object]
     }
 
 
-def grow(out: Path, seeds: Sequence[int], size: Size) -> Results:
-    """Run a demo of any size; see `run`."""
+def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results:
+    """Run a demo of any size; see `run`.
+
+    Args:
+        out: Folder of the demo.
+        seeds: One world each.
+        size: How much to do.
+        pool: Runs the trainings.
+    """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -91,10 +99,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size) -> Results:
     jobs.sort(key=lambda job: -job.num_steps)
     total = sum(job.num_steps for job in jobs)
     steps_done = _count_steps(out)
-    with (
-        _processes(len(jobs)) as pool,
-        progress.track("demo", total, "steps", done=steps_done()) as advance,
-    ):
+    with progress.track("demo", total, "steps", done=steps_done()) as advance:
         for part in ("taught", "fused"):
             futures = {pool.submit(_do, job, size, out) for job in jobs if job.part == part}
             _watch(futures, steps_done, advance)
@@ -141,9 +146,9 @@ def _do(job: Job, size: Size, out: Path) -> None:
 
 
 @contextmanager
-def _processes(num_jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _processes() -> Iterator[Executor]:
     """Give a pool of processes of one thread each, and leave nothing running after an error."""
-    num = min(num_jobs, os.cpu_count() or 1, _MAX_PROCESSES)
+    num = min(os.cpu_count() or 1, _MAX_PROCESSES)
     # Not forked: a child of a process in which torch has threads may hang.
     pool = ProcessPoolExecutor(num, mp_context=get_context("spawn"), initializer=_quieten)
     try:

@@ -1,0 +1,103 @@
+"""The demo from end to end, tiny in the fast lane and real in the slow one."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from inarch.demo.experiment import Size, fused
+from inarch.demo.results import ALL_SKILLS, Results
+from inarch.demo.run import SEEDS, grow, plan, run
+from inarch.demo.world import SKILLS
+
+TINY = Size(
+    ("plain", "pairs"), teaching_frac=0.002, num_lessons=60, num_chats=12, epochs=1, num_test=4
+)
+NAMES = ["facts", "translator", "reckoner", "target", "plain"]
+NAMES += ["pair-facts", "pair-translator", "pair-reckoner"]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    """One thread of this process, which has torch loaded already."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, pool: Executor) -> tuple[Path, Results]:
+    out = tmp_path_factory.mktemp("demo")
+    return out, grow(out, (9,), TINY, pool)
+
+
+def _manifests(out: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in out.glob("seed-*/**/manifest.json")}
+
+
+def test_every_model_has_a_score_on_every_skill(tiny: tuple[Path, Results]) -> None:
+    out, results = tiny
+    assert [row.model for row in results.rows] == NAMES
+    told = json.loads((out / "results.json").read_text())
+    cells = [(s["seed"], s["model"], s["skill"]) for s in told["scores"]]
+    assert cells == [(9, name, skill) for name in NAMES for skill in SKILLS]
+    assert all(0 <= s["piece_frac"] <= 1 and s["bits_per_byte"] > 0 for s in told["scores"])
+
+
+def test_gains_are_differences_to_plain_training(tiny: tuple[Path, Results]) -> None:
+    rows = {row.model: row for row in tiny[1].rows}
+    for name, row in rows.items():
+        assert bool(row.gain) == (name in NAMES[5:])
+        for skill, gain in row.gain.items():
+            plain = rows["plain"].piece_frac[skill][0]
+            assert gain == pytest.approx((row.piece_frac[skill][0] - plain,))
+        assert row.piece_frac[ALL_SKILLS][0] == pytest.approx(
+            statistics.fmean(row.piece_frac[skill][0] for skill in SKILLS)
+        )
+
+
+def test_winners_and_matches_are_told(tiny: tuple[Path, Results]) -> None:
+    facts = tiny[1].facts
+    for name in NAMES[5:]:
+        assert {s: sum(n.values()) for s, n in facts["winners"][name].items()} == dict.fromkeys(
+            SKILLS, TINY.num_chats // 3
+        )
+    assert [(m["source"], m["wrong"]) for m in facts["match"]] == [(n, 0) for n in NAMES[:3]]
+    assert all(m["used"] == m["available"] for m in facts["match"])
+    assert {"".join(tokens).strip() for tokens in facts["sentence"].values()} != {""}
+
+
+def test_what_it_leaves_is_a_plain_model(tiny: tuple[Path, Results]) -> None:
+    for folder in fused("pairs", tiny[0] / "seed-9").values():
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(folder))
+        assert model.config.eos_token_id == AutoTokenizer.from_pretrained(folder).eos_token_id
+
+
+def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool: Executor) -> None:
+    out, results = tiny
+    before = _manifests(out)
+    (out / "results.json").unlink()
+    (out / "seed-9" / "scores" / "plain" / "manifest.json").unlink()
+    assert grow(out, (9,), TINY, pool).rows == results.rows
+    changed = {path for path, text in _manifests(out).items() if text != before[path]}
+    assert changed == {out / "seed-9" / "scores" / "plain" / "manifest.json"}
+    assert (out / "results.json").exists()
+
+
+def test_the_plan_counts_every_step() -> None:
+    # Taught: 600 + 300 + 800 + 800. Plain and two FuseLLM runs, three pairs: 6 x 12 x 600 / 32.
+    assert plan(SEEDS, False)["training steps"] == 3 * (2500 + 6 * 225)
+    assert plan(SEEDS, True)["seeds"] == [SEEDS[0]]
+
+
+@pytest.mark.slow
+def test_fusion_beats_plain_training(tmp_path: Path) -> None:
+    results = run(tmp_path, (104,), quick=True)
+    rows = {row.model: row for row in results.rows}
+    for source, skill in zip(NAMES[:3], SKILLS, strict=True):
+        assert rows[source].piece_frac[skill][0] > 0.75
+    assert rows["fusellm-0.5"].gain[ALL_SKILLS][0] > 0
