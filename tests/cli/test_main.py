@@ -167,7 +167,7 @@ def fake_match(monkeypatch):
 
 
 def test_match_prints_one_object_per_source(fake_match, tmp_path, inarch_says):
-    out = tmp_path / "m.jsonl"
+    out = tmp_path / "new" / "m.jsonl"
     code, printed, _ = inarch_says("match", "t", "a", "b", "--text", "x", "--json", "--out", out)
     assert code == 0
     assert out.read_text() == printed

@@ -107,6 +107,14 @@ class TestStage:
         with stage(tmp_path, "fuse", {}, {}) as run:
             assert not run.done
 
+    def test_a_file_in_the_way_is_an_error_that_a_user_can_fix(self, tmp_path):
+        (tmp_path / "run").write_text("x")
+        with pytest.raises(
+            DataError, match=r"cannot make the folder .*run: File exists; give --out"
+        ):
+            with stage(tmp_path / "run", "teach", {}, {}):
+                pass
+
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "teach"}'])
     def test_a_foreign_manifest_is_refused(self, tmp_path, text):
         (tmp_path / "manifest.json").write_text(text)

@@ -124,7 +124,7 @@ def match(
     """Show how well the tokens of sources can speak for those of a target; no model is run."""
     from inarch.cli.show import show_matches, show_plan
     from inarch.flows import match as flow
-    from inarch.io.files import write_atomic
+    from inarch.io.files import make_folder, write_atomic
 
     if dry_run:
         plan = {"target": target, "sources": sources, "text": text, "out": out or "the screen"}
@@ -134,6 +134,7 @@ def match(
     rows = [{"target": target, "source": source, **r._asdict()} for source, r in reports.items()]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     if out:
+        make_folder(out.parent)
         with write_atomic(out) as temp:
             temp.write_text(lines)
     if as_json:

@@ -40,6 +40,20 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         remove(temp)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, where they are absent.
+
+    Raises:
+        DataError: A file is in the way, or the place cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {path}: {error.strerror}; give --out another place"
+        ) from None
+
+
 def _sync(path: Path) -> None:
     """Wait until the file, or the names in the folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

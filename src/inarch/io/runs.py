@@ -23,7 +23,7 @@ from typing import Any
 
 from inarch import __version__
 from inarch.errors import DataError, SettingsError
-from inarch.io.files import as_number, remove, write_atomic
+from inarch.io.files import as_number, make_folder, remove, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +86,11 @@ def stage(
 
     Raises:
         SettingsError: The folder is of another stage, or of other settings or inputs.
-        DataError: A run is at work in the folder, or it holds files of something else.
+        DataError: The folder cannot be made, a run is at work in it, or it holds files of
+            something else.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     key = {"stage": name, "settings": dict(settings), "inputs": dict(inputs)}
     with _lock(folder):
         before = _read_manifest(folder, key)
