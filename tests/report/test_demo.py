@@ -104,6 +104,19 @@ def test_a_score_that_is_missing_is_named_and_left_out_of_the_pairs(demo, result
     assert found.row("fact", "FuseLLM, λ 0.5")[:2] == ["74.3 ± 1.5", "+13.5 ± 0.7"]
 
 
+def test_a_mean_over_skills_needs_all_of_them(demo, results, page):
+    results["scores"] = [
+        row
+        for row in results["scores"]
+        if (row["seed"], row["model"], row["skill"]) != (12, "fusellm-0.5", "arith")
+    ]
+    found = page(demo(results))
+    assert "Seed 12 has no scores of FuseLLM, λ 0.5." in found.text
+    # .7367 and .69, without the .86 of two skills; against .6567 and .6233
+    assert found.row("Mean of the skills", "FuseLLM, λ 0.5")[:2] == ["71.3 ± 3.3", "+7.3 ± 0.9"]
+    assert found.row("fact", "FuseLLM, λ 0.5")[0] == "74.3 ± 1.5"
+
+
 def test_a_demo_without_a_baseline_says_so(demo, results, page):
     results["scores"] = [row for row in results["scores"] if row["model"] != "plain"]
     found = page(demo(results))

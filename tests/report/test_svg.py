@@ -81,7 +81,7 @@ def test_a_name_that_is_cut_keeps_its_full_form_in_a_title():
     ("text", "width", "expected"),
     [
         ("short", 100, "short"),
-        ("x" * 20, 65, "x" * 9 + "…"),  # 6.48 each: ten fit, one makes room for the ellipsis
+        ("x" * 20, 67, "x" * 9 + "…"),  # 6.6 each: ten fit, one makes room for the ellipsis
         ("树" * 20, 65, "树" * 4 + "…"),  # 12.6 each: five fit
         ("", 10, ""),
     ],

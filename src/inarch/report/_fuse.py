@@ -43,7 +43,7 @@ def fuse_page(folder: Path, runs: Sequence[Run]) -> Page:
             f" {listed(run.name for run in runs)}.", kind="lead"))  # fmt: skip
     for number, run in enumerate(runs, 1):
         if len(runs) > 1:
-            parts.append(tag("h2", f"With {run.name}"))
+            parts.append(heading(f"With {run.name}"))
         parts += _run_parts(run, "" if len(runs) == 1 else f"-{number}")
     parts += [heading("Rows left out"), _corpora(folder, runs)]
     parts += [heading("How to repeat it"), *(provenance(run.name, run) for run in runs)]
@@ -60,6 +60,11 @@ def _run_parts(run: Run, suffix: str) -> list[Part]:
     parts += _believed(run, models, suffix)
     parts += _training(run, suffix)
     return parts
+
+
+def _heading(text: str, suffix: str) -> Markup:
+    """Return a heading within a run, which has one above it where there are several runs."""
+    return heading(text, 3 if suffix else 2)
 
 
 def unfinished(run: Run) -> Markup:
@@ -137,7 +142,7 @@ def _believed(run: Run, models: Sequence[ModelFacts], suffix: str) -> list[Part]
     order = [*(model.name for model in models), LABEL]
     figure, numbers = believed(winners, order, f"believed{suffix}", "Documents by who was believed")
     parts: list[Part] = [
-        heading("Who was believed, % of documents"),
+        _heading("Who was believed, % of documents", suffix),
         (figure,),
         fold("The numbers", numbers),
     ]
@@ -163,7 +168,7 @@ def believed(
         title: What is shown.
     """
     found = {who for counts in winners.values() for who in counts}
-    names = sorted(found, key=lambda who: [*order, who].index(who))
+    names = [who for who in dict.fromkeys(order) if who in found] + sorted(found - set(order))
     totals = [sum(counts.values()) for counts in winners.values()]
     shares = [
         [counts.get(who, 0) / (total or 1) for who in names]
@@ -192,7 +197,7 @@ def _training(run: Run, suffix: str) -> list[Part]:
     curves = [Line(name, points) for name, points in found.items() if points]
     if not curves:
         return [paragraph("No training step is logged yet.", kind="note")]
-    return [heading("Training"), (_losses(run, curves, suffix), *_speed(run, suffix))]
+    return [_heading("Training", suffix), (_losses(run, curves, suffix), *_speed(run, suffix))]
 
 
 def _losses(run: Run, curves: Sequence[Line], suffix: str) -> Figure:

@@ -43,9 +43,9 @@ def write(page: Page, path: Path, plots: Path) -> None:
         temp.write_text(_document(page), encoding="utf-8")
 
 
-def heading(text: str) -> Markup:
-    """Return the heading of a section."""
-    return tag("h2", text)
+def heading(text: str, level: int = 2) -> Markup:
+    """Return the heading of a section, or of level 3 that of a part of one."""
+    return tag(f"h{level}", text)
 
 
 def paragraph(*children: object, kind: str | None = None) -> Markup:

@@ -15,6 +15,8 @@ from inarch.report._html import Markup, join, tag
 from inarch.report._style import COLOURS, MARKS
 
 WIDTH = 360
+_MARGIN = 12
+"""Around a plot in a file of its own."""
 _LINE_NAMES = 76
 """Width of the names at the right end of lines."""
 _FONT = 12
@@ -64,22 +66,22 @@ def inline(figure: Figure) -> Markup:
 
 def standalone(figure: Figure) -> str:
     """Return the figure as the text of an SVG file, with its title above it."""
-    height = figure.height + 28
+    width, height = WIDTH + 2 * _MARGIN, figure.height + 3 * _MARGIN
     body = [
         tag("title", figure.title),
         tag("desc", figure.alt),
         tag("style", Markup(COLOURS + MARKS)),
-        tag("rect", width=WIDTH, height=height, class_="surface"),
-        _text(8, 19, shorten(figure.title, WIDTH - 16), "title"),
-        tag("g", figure.body, transform="translate(0 28)"),
+        tag("rect", width=width, height=height, class_="surface"),
+        _name(_MARGIN, 20, figure.title, WIDTH, "title"),
+        tag("g", figure.body, transform=f"translate({_MARGIN} {2.5 * _MARGIN:g})"),
     ]
     return tag(
         "svg",
         *body,
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH} {height:g}",
-        width=WIDTH * 2,
-        height=f"{height * 2:g}",
+        viewBox=f"0 0 {width} {height:g}",
+        width=2 * width,
+        height=f"{2 * height:g}",
     )
 
 
@@ -95,7 +97,7 @@ def dots(
         figure: Name, title and alternative text.
         rows: From the top.
         extent: Values at the two ends of the axis; where 0 is between them, a line marks it.
-        form: How means and axis are written.
+        form: How the means are written.
     """
     left, right, step = 6, WIDTH - 6, 38
     low, high = extent
@@ -105,7 +107,7 @@ def dots(
         return left + (value - low) / (high - low) * (right - left)
 
     marks = ticks(low, high)
-    body = [_text(x(t), bottom + 16, form(t), f"axis {_anchor(x(t))}") for t in marks]
+    body = [_text(x(t), bottom + 16, _tick(t), f"axis {_anchor(x(t))}") for t in marks]
     for number, row in enumerate(rows):
         y = step * number + 26
         mean = sum(row.values) / len(row.values)
@@ -148,7 +150,7 @@ def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent
         at = _px(y(t))
         body += [
             tag("line", x1=left, x2=right, y1=at, y2=at, class_=_grid_class(t)),
-            _text(left - 6, y(t) + 4, f"{t:g}", "axis end"),
+            _text(left - 6, y(t) + 4, _tick(t), "axis end"),
         ]
     body += [
         _text(left, bottom + 16, "0", "axis"),
@@ -180,12 +182,12 @@ def heat(
     left = 76
     wide, high = (WIDTH - left) / max(1, len(columns)), 34
     body = [
-        _name(left + wide * (j + 0.5), 14, column, wide - 4, "axis middle")
+        _name(left + wide * (j + 0.5), 14, column, wide, "axis middle")
         for j, column in enumerate(columns)
     ]
     for i, row in enumerate(rows):
         y = 22 + high * i
-        body.append(_name(0, y + high / 2 + 4, row, left - 4, ""))
+        body.append(_name(0, y + high / 2 + 4, row, left - 8, ""))
         for j, share in enumerate(shares[i]):
             x = left + wide * j
             shade = f"{0.04 + 0.56 * (share or 0.0):.3f}"
@@ -220,7 +222,7 @@ def shorten(text: str, width: float) -> str:
     used = 0.0
     for number, character in enumerate(text):
         wide = unicodedata.east_asian_width(character) in "WF"
-        used += _FONT * (1.05 if wide else 0.54)
+        used += _FONT * (1.05 if wide else 0.55)
         if used > width:
             return text[: max(1, number - 1)].rstrip() + "…"
     return text
@@ -257,6 +259,10 @@ def _upright(x: float, y: float, half: float, class_: str) -> Markup:
 
 def _grid_class(value: float) -> str:
     return "zero" if value == 0 else "grid"
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 def _figure(share: float | None) -> str:
