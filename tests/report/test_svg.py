@@ -28,26 +28,26 @@ def test_ticks(low, high, beyond, expected):
 
 def test_a_dot_stands_at_its_value_and_the_bar_at_the_mean():
     body = parse(dots(WHAT, [Row("a", (0.0, 100.0, 20.0))], (0.0, 100.0), "{:.0f}".format))
-    # the axis goes from 6 to 354: 0 at 6, 20 at 6 + 0.2 * 348 = 75.6, 100 at 354; the mean is 40
-    assert [c.get("cx") for c in body.iter("circle")] == ["6", "354", "75.6"]
+    # the axis goes from 6 to 314: 0 at 6, 20 at 6 + 0.2 * 308 = 67.6, 100 at 314; the mean is 40
+    assert [c.get("cx") for c in body.iter("circle")] == ["6", "314", "67.6"]
     (mean,) = [x for x in body.iter("line") if x.get("class") == "mean quiet"]
-    assert (mean.get("x1"), mean.get("x2")) == ("145.2", "145.2")
+    assert (mean.get("x1"), mean.get("x2")) == ("129.2", "129.2")
     assert [t.text for t in body.iter("text")][-2:] == ["a", "40"]
 
 
 def test_zero_is_marked_where_it_is():
     body = parse(dots(WHAT, [Row("a", (-1.0,))], (-2.0, 2.0), str))
     (zero,) = [x for x in body.iter("line") if x.get("class") == "zero"]
-    assert zero.get("x1") == "180"
+    assert zero.get("x1") == "160"
 
 
 def test_a_line_goes_through_its_points():
     drawn = [Line("grey", ((0.0, 8.0), (20.0, 8.0)), strong=False), Line("", ((5.0, 4.0), (20, 0)))]
     body = parse(lines(WHAT, drawn, "axis", 8.0))
-    # steps 0 ... 20 from 40 to 352, values 0 ... 8 from 176 up to 26
+    # steps 0 ... 20 from 40 to 312, values 0 ... 8 from 176 up to 26
     grey, own = body.iter("polyline")
-    assert grey.get("points") == "40,26 352,26"
-    assert own.get("points") == "118,101 352,176"
+    assert grey.get("points") == "40,26 312,26"
+    assert own.get("points") == "108,101 312,176"
     assert "context" in grey.get("class")
     assert "grey" not in [t.text for t in body.iter("text")]
 

@@ -65,10 +65,11 @@ th:first-child { text-align: left; }
 .words td { text-align: left; } .long td { overflow-wrap: anywhere; }
 b.plus { color: var(--accent); } b.minus { color: var(--second); }
 details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
-.tokens { line-height: 2.1; } .tokens span { border: 1px solid var(--rule); background: var(--card);
-  border-radius: .25rem; padding: .1rem .25rem; margin-right: .15rem; white-space: pre-wrap;
+.tokens { line-height: 2.1; margin: 0; }
+.tokens span { border: 1px solid var(--rule); background: var(--card); border-radius: .25rem;
+  padding: .1rem .25rem; margin-right: .15rem; white-space: pre-wrap;
   font: .85rem ui-monospace, monospace; }
-@media (max-width: 32rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
+@media (max-width: 32rem) { table { font-size: .78rem; } th, td { padding-right: .4rem; } }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; }
 """

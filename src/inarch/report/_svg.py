@@ -14,12 +14,13 @@ from typing import NamedTuple
 from inarch.report._html import Markup, join, tag
 from inarch.report._style import COLOURS, MARKS
 
-WIDTH = 360
+WIDTH = 320
 _MARGIN = 12
 """Around a plot in a file of its own."""
 _LINE_NAMES = 76
 """Width of the names at the right end of lines."""
-_FONT = 12
+_FONT, _SMALL = 12, 11
+"""Sizes of text; the small one is that of axes."""
 
 
 class Figure(NamedTuple):
@@ -179,7 +180,7 @@ def heat(
         columns: Names from the left.
         shares: In [0, 1], or None where nothing is known, ``[rows][columns]``.
     """
-    left = 76
+    left = 70
     wide, high = (WIDTH - left) / max(1, len(columns)), 34
     body = [
         _name(left + wide * (j + 0.5), 14, column, wide, "axis middle")
@@ -187,7 +188,7 @@ def heat(
     ]
     for i, row in enumerate(rows):
         y = 22 + high * i
-        body.append(_name(0, y + high / 2 + 4, row, left - 8, ""))
+        body.append(_name(0, y + high / 2 + 4, row, left - 4, ""))
         for j, share in enumerate(shares[i]):
             x = left + wide * j
             shade = f"{0.04 + 0.56 * (share or 0.0):.3f}"
@@ -217,12 +218,12 @@ def ticks(low: float, high: float, beyond: bool = False) -> list[float]:
     return [number * step for number in range(math.ceil(low / step - 1e-9), last + 1)]
 
 
-def shorten(text: str, width: float) -> str:
+def shorten(text: str, width: float, font: float = _FONT) -> str:
     """Return the text, cut to about a width in pixels, with an ellipsis where it was cut."""
     used = 0.0
     for number, character in enumerate(text):
         wide = unicodedata.east_asian_width(character) in "WF"
-        used += _FONT * (1.05 if wide else 0.55)
+        used += font * (1.05 if wide else 0.55)
         if used > width:
             return text[: max(1, number - 1)].rstrip() + "…"
     return text
@@ -239,7 +240,7 @@ def _apart(named: Sequence[Line], y: Callable[[float], float]) -> list[float]:
 
 
 def _name(x: float, y: float, name: str, width: float, kind: str) -> Markup:
-    shown = shorten(name, width)
+    shown = shorten(name, width, _SMALL if "axis" in kind else _FONT)
     full = None if shown == name else tag("title", name)
     return tag("text", full, shown, x=_px(x), y=_px(y), class_=kind or None)
 
