@@ -107,3 +107,10 @@ def test_chunks_by_hand():
     split = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     lesson = add_chunks(lesson, split, [timeline(winner), timeline(loser)], target)
     assert lesson.chunk.tolist() == [NOBODY, NOBODY, 0]
+
+
+def test_the_weights_of_those_that_speak_sum_to_one():
+    # .5 and .25 speak, .25 is silent: 2/3 and 1/3.
+    candidates = [aligned([2], [{1: 1.0}]), aligned([2], [{2: 1.0}]), aligned([3], [{3: 1.0}])]
+    lesson = blend(np.array([[0.5], [0.25], [0.25]]), candidates, AT[:1], 3)
+    assert as_dict(lesson, 0) == pytest.approx({1: 2 / 3, 2: 1 / 3}, abs=1e-3)
