@@ -89,7 +89,7 @@ def test_teachers_in_the_training_step_leave_no_record(fuse_run, page):
 
 
 def test_pairwise_runs_share_a_page(fuse_run, page, tmp_path):
-    for name in ("facts", "reckoner"):
+    for name in ("reckoner", "facts"):
         fuse_run(f"both/pairs/{name}")
     found = page(tmp_path / "both")
     assert "2 runs, facts and reckoner" in found.text
