@@ -175,6 +175,13 @@ def test_a_config_that_makes_no_model_is_refused(config: dict[str, Any], message
         new_model(config, 31, seed=0)
 
 
+def test_a_key_that_is_read_but_not_listed_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    config = LLAMA | {"model_type": "qwen3_moe", "head_dim": 6, "num_experts": 2}
+    model = new_model(config | {"num_key_value_heads": 2, "moe_intermediate_size": 8}, 31, seed=0)
+    assert model.model.layers[0].self_attn.q_proj.out_features == 2 * 6
+    assert "does not list the key 'head_dim'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from inarch.errors import DataError, SettingsError, WeightsError
+from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
 from inarch.io.files import read_metrics
 from inarch.io.models import new_model
 from inarch.records import LossOut
+from inarch.train._loop import Loop
 from inarch.train.plan import lr_scale, row_order
 from inarch.train.settings import LoraSettings, TrainSettings
 from inarch.train.trainer import TrainResult, train
@@ -188,17 +189,26 @@ def test_lora_is_saved_merged_and_apart(tmp_path: Path) -> None:
     )
 
 
-def test_lora_resumes_to_the_last_bit(tmp_path: Path) -> None:
+EXPERTS = NO_DROPOUT | {"model_type": "mixtral", "num_local_experts": 3, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "config"),
+    [({"lora": LoraSettings(r=2), "lr": 0.1}, NO_DROPOUT), ({}, EXPERTS)],
+    ids=["lora", "experts, whose names on disk differ"],
+)
+def test_other_weights_resume_to_the_last_bit(
+    tmp_path: Path, settings: dict[str, Any], config: dict[str, Any]
+) -> None:
     def fail(model: nn.Module, batch: Mapping[str, Any], progress: float) -> LossOut:
         if progress > 0.6:
             raise KeyboardInterrupt
         return JOB["clm_loss"](model, batch, progress)
 
-    settings = {"lora": LoraSettings(r=2), "lr": 0.1}
-    unbroken = run(tmp_path / "a", **settings)
+    unbroken = run(tmp_path / "a", config=config, **settings)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", fail, **settings)
-    resumed = run(tmp_path / "b", **settings)
+        run(tmp_path / "b", fail, config, **settings)
+    resumed = run(tmp_path / "b", config=config, **settings)
     assert resumed.resumed_step == 4
     assert_near(resumed, unbroken, atol=0.0)
 
@@ -221,10 +231,11 @@ def test_progress_is_the_share_of_steps_done(one_batch: TrainResult) -> None:
     assert one_batch.metrics["progress"] == pytest.approx(6 / 7)
 
 
-def test_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_writes_into_each_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    run(tmp_path, report_to=("tensorboard",))
-    assert list((tmp_path / "tensorboard").glob("events*"))
+    for name in "ab":
+        run(tmp_path / name, report_to=("tensorboard",), max_steps=1)
+        assert list((tmp_path / name / "tensorboard").glob("events*"))
 
 
 # ------------------------------------------------------------------------------------------ errors
@@ -265,6 +276,36 @@ def test_a_batch_that_the_processes_cannot_share(
 def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="without a GPU"):
         run(tmp_path, precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("tensorbord", SettingsError), ("comet_ml", MissingExtra)]
+)
+def test_a_place_to_report_to_that_is_not_there(
+    tmp_path: Path, name: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=name):
+        run(tmp_path, report_to=(name,))
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = run(tmp_path / "a")
+    save = Loop._save_optimizer_and_scheduler
+
+    def full(self: Loop, folder: str) -> None:
+        if self.state.global_step == 4:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 640")
+        save(self, folder)
+
+    monkeypatch.setattr(Loop, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(DataError, match="disk full"):
+        run(tmp_path / "b")
+    monkeypatch.undo()
+    resumed = run(tmp_path / "b")
+    assert resumed.resumed_step == 2
+    assert_near(resumed, unbroken, atol=0.0)
 
 
 def test_a_model_that_could_not_be_saved_is_found_before_training(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     remove(temp)
     try:
-        with _explain_full_disk(path):
+        with explain_full_disk(path):
             yield temp
             for written in (temp, *temp.rglob("*")) if temp.is_dir() else (temp,):
                 _sync(written)
@@ -72,14 +72,21 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def _explain_full_disk(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turn the errors of a disk that is full into one that says so.
+
+    Raises:
+        DataError: Writing `path` failed for want of room.
+    """
     try:
         yield
     except Exception as error:
         full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         # safetensors raises its own error, which names the number only in its text
         inner = re.search(r"os error (\d+)", str(error))
-        if getattr(error, "errno", None) in full or (inner and int(inner[1]) in full):
+        # torch.save names no number at all, only the file of its writer
+        is_torch = isinstance(error, RuntimeError) and "inline_container" in str(error)
+        if getattr(error, "errno", None) in full or (inner and int(inner[1]) in full) or is_torch:
             raise DataError(
                 f"disk full while writing {path}; nothing half-written is left there; "
                 "free space and run the same command again, it goes on where it stopped"
@@ -127,7 +134,7 @@ def append_metrics(path: str | Path, row: Mapping[str, object]) -> None:
         DataError: The disk is full.
     """
     path = Path(path)
-    with _explain_full_disk(path), path.open("a+b") as file:
+    with explain_full_disk(path), path.open("a+b") as file:
         _cut_broken_end(file)
         file.write(json.dumps(row, default=as_number).encode() + b"\n")
 

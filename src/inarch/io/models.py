@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,21 +79,17 @@ def new_model(config: Mapping[str, Any], vocab_size: int, seed: int) -> PreTrain
         seed: Of the weights. The global random state is left alone.
 
     Raises:
-        SettingsError: Unknown ``model_type`` or key, or values that do not make a model.
+        SettingsError: Unknown ``model_type``, a misspelt key, or values that do not make a model.
     """
     keys = dict(config)
     model_type = keys.pop("model_type", None)
     if model_type not in CONFIG_MAPPING:
+        meant = difflib.get_close_matches(str(model_type), list(CONFIG_MAPPING), n=1)
         raise SettingsError(
             f"found model_type: {model_type!r}, expected a type that transformers knows"
-            + _did_you_mean(str(model_type), list(CONFIG_MAPPING))
+            f"{f'; did you mean {meant[0]!r}?' if meant else ''}"
         )
-    known = CONFIG_MAPPING[model_type]().to_dict().keys() | CONFIG_MAPPING[model_type].attribute_map
-    for key in keys.keys() - known:
-        raise SettingsError(
-            f"found key {key!r} in the config of a new model, which model_type {model_type!r} does"
-            " not have" + _did_you_mean(key, sorted(known))
-        )
+    _check_keys(model_type, keys.keys())
     specials = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
@@ -175,12 +171,20 @@ def _check_tensors(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
+def _check_keys(model_type: str, keys: Iterable[str]) -> None:
+    """Refuse misspelt keys; others that a config class does not list may be read all the same."""
+    config_class = CONFIG_MAPPING[model_type]
+    known = sorted(config_class().to_dict().keys() | config_class.attribute_map.keys())
+    for key in sorted(set(keys) - set(known)):
+        if meant := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+            raise SettingsError(
+                f"found key {key!r} in the config of a new model, which model_type {model_type!r}"
+                f" does not have; did you mean {meant[0]!r}?"
+            )
+        logger.warning("%s does not list the key %r of the new model's config", model_type, key)
+
+
 def _reason(error: Exception) -> str:
     """Return the line of an error that says why: hub errors wrap another one in their last line."""
     lines = str(error).strip().splitlines()
     return lines[-1 if isinstance(error, StrictDataclassError) else 0].strip()
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 R = TypeVar("R")
 PerChunk = Callable[[Tensor, slice], Tensor]
 
-CHUNK_LOGITS = 2**24
-"""Logits of a chunk where the caller does not say how many positions: 64 MiB of float32."""
+CHUNK_LOGITS = 2**23
+"""Logits of a chunk, 32 MiB of float32; on a CPU more is not faster (benchmarks/sparse_loss.py)."""
 
 
 class Head(NamedTuple):
@@ -146,9 +146,10 @@ def chunked_sum(
         per_chunk: From the float32 logits of the positions in the slice, ``[n, V]``, to their sums,
             ``[m]``. Gradients flow through the logits only. Called once, with an empty slice,
             where there are no positions.
-        chunk: Positions per chunk; by default as many as make 64 MiB of logits.
+        chunk: Positions per chunk; by default as many as make 32 MiB of logits or, if that is more,
+            D / 4, with which the buffers of a chunk are about as large as the head's gradient.
     """
-    size = chunk or max(1, CHUNK_LOGITS // head.width)
+    size = chunk or _chunk_size(hidden_ND.shape[1], head)
     slices = [slice(i, i + size) for i in range(0, len(hidden_ND), size)] or [slice(0, 0)]
     if not torch.is_grad_enabled():
         return _total([per_chunk(head.logits(hidden_ND[part]), part).float() for part in slices])
@@ -164,6 +165,12 @@ def chunked_sum(
         [checkpoint(sums_of, hidden_ND[part], part, use_reentrant=False) for part in slices]
     )
     return torch.cat([sums_m[:1], sums_m[1:].detach()])
+
+
+def _chunk_size(hidden_width: int, head: Head) -> int:
+    # Every chunk reads the whole head and adds to its whole gradient, so few rows are a waste.
+    few = 1 if head.linear is None else hidden_width // 4
+    return max(1, few, CHUNK_LOGITS // head.width)
 
 
 def _total(sums: list[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from inarch.errors import DataError, WeightsError
-from inarch.io.files import append_metrics
+from inarch.io.files import append_metrics, explain_full_disk
 from inarch.records import LossOut
 from inarch.train import checkpoints
 from inarch.train.plan import lr_scale
@@ -106,7 +106,9 @@ class Loop(Trainer):
         if "loss" not in logs:  # the summary at the end of training
             return
         row = self._mean_over_window()
-        row |= {"lr": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
+        row["lr"] = logs["learning_rate"]
+        if "grad_norm" in logs:  # DeepSpeed may keep it to itself
+            row["grad_norm"] = logs["grad_norm"]
         step = self.state.global_step
         epoch = step * self.plan.settings.batch_size / self.plan.num_rows
         self.last_row = {"step": step, "epoch": epoch, **row}
@@ -158,9 +160,20 @@ class Loop(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(Path(self.args.output_dir) / checkpoints.PARTIAL)
 
+    def _save(self, output_dir: str, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write weights under the names that they have in memory.
+
+        Published checkpoints name experts differently, and so does the Trainer when it saves, but
+        not when it resumes.
+        """
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_finite()
-        super()._save_checkpoint(model, trial)
+        with explain_full_disk(Path(self.args.output_dir)):
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             checkpoints.publish(Path(self.args.output_dir), self.plan.settings.keep_checkpoints)

@@ -20,7 +20,6 @@ def newest(folder: Path) -> tuple[Path | None, int]:
 def publish(folder: Path, keep: int) -> None:
     """Move what was written under ``PARTIAL`` into place, then remove all but the newest `keep`."""
     for written in (folder / PARTIAL).glob("checkpoint-*"):
-        (written / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
         shutil.rmtree(folder / written.name, ignore_errors=True)
         written.rename(folder / written.name)
     discard_partial(folder)

@@ -7,27 +7,25 @@ number; here a step's loss is its sum over items divided by the items of the who
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    TrainingArguments,
     set_seed,
 )
 
-from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
+from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.io.files import append_metrics, read_metrics, write_atomic
 from inarch.io.models import quiet_transformers
 from inarch.io.progress import track
 from inarch.train import checkpoints
+from inarch.train._arguments import arguments, reporters
 from inarch.train._loop import Follow, Loop, Loss, Plan
 from inarch.train.plan import num_steps, row_order
 from inarch.train.settings import LoraSettings, TrainSettings
@@ -89,7 +87,7 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
     _check_generation_config(model)
     use_cache = model.config.use_cache
     with quiet_transformers():
-        args = _arguments(settings, folder, num_steps(len(dataset), settings))
+        args = arguments(settings, folder, num_steps(len(dataset), settings))
         set_seed(settings.seed)
         if settings.lora is not None:
             model = _with_lora(model, settings.lora)
@@ -97,6 +95,8 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
             model.float()
         loop = Loop(plan, model=model, args=args, data_collator=collate, train_dataset=dataset)
         loop.remove_callback(PrinterCallback)
+        for callback in reporters(settings, out):
+            loop.add_callback(callback)
         checkpoint, resumed_step = checkpoints.newest(folder)
         if loop.is_world_process_zero():
             checkpoints.discard_partial(folder)
@@ -125,62 +125,6 @@ def _plan(dataset: Sequence[Any], loss: Loss, settings: TrainSettings, out: Path
             raise SettingsError("group_by_length needs data that knows its lengths; switch it off")
     order = row_order(len(dataset), settings, lengths)
     return Plan(loss, order, len(dataset), settings, out / "metrics.jsonl")
-
-
-def _arguments(settings: TrainSettings, folder: Path, total: int) -> TrainingArguments:
-    """Return the Trainer's own settings."""
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    micro = settings.micro_batch_size or max(1, settings.batch_size // num_processes)
-    if settings.batch_size % (micro * num_processes):
-        raise SettingsError(
-            f"found batch_size {settings.batch_size}, {num_processes} processes and"
-            f" micro_batch_size {micro}, expected a multiple of {micro * num_processes};"
-            " change one of them"
-        )
-    has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if settings.precision == "fp16" and not has_device:
-        raise SettingsError("found precision fp16 without a GPU; use float32 or bf16")
-    folder.mkdir(parents=True, exist_ok=True)
-    saves = settings.save_every_steps is not None and settings.save_every_steps < total
-    if "tensorboard" in settings.report_to:
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.parent / "tensorboard"))
-    try:
-        args = TrainingArguments(
-            output_dir=str(folder),
-            max_steps=total,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=settings.batch_size // (micro * num_processes),
-            learning_rate=settings.lr,
-            weight_decay=settings.weight_decay,
-            adam_beta1=settings.betas[0],
-            adam_beta2=settings.betas[1],
-            adam_epsilon=settings.eps,
-            max_grad_norm=settings.clip,
-            bf16=settings.precision == "bf16",
-            fp16=settings.precision == "fp16",
-            gradient_checkpointing=settings.gradient_checkpointing or None,
-            save_strategy="steps" if saves else "no",
-            save_steps=settings.save_every_steps or total,
-            logging_steps=settings.log_every_steps,
-            logging_nan_inf_filter=False,  # would make the device wait in every step
-            report_to=list(settings.report_to),
-            dataloader_num_workers=settings.num_workers,
-            dataloader_pin_memory=has_device,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            log_level="error",
-            seed=settings.seed,
-            use_cpu=not has_device,
-            ddp_find_unused_parameters=False,
-            deepspeed=None if settings.deepspeed is None else str(settings.deepspeed),
-            fsdp=settings.fsdp is not None,
-            fsdp_config=None if settings.fsdp is None else str(settings.fsdp),
-        )
-    except ImportError as error:
-        raise MissingExtra(str(error)) from error
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # one process uses one GPU; `accelerate launch` uses them all
-    return args
 
 
 def _with_lora(model: PreTrainedModel, lora: LoraSettings) -> Any:
