@@ -28,8 +28,17 @@ def test_the_demos_numbers_have_mean_and_spread(screen):
         "FuseLLM [λ 0.9] 60.0 ± 10.0 25.0 ± 0.0",  # sd of .5 .6 .7 with n - 1: sqrt(.02 / 2) = .1
         "FuseLLM [λ 0.9] 1.500 ± 0.500 0.500 ± 0.000",
     ]
-    assert "over the seeds 1, 2, 3" in printed
+    assert "± standard deviation over seeds (1, 2, 3)" in printed
     assert "• It [did] not help." in printed
+
+
+def test_one_seed_has_no_spread(screen):
+    numbers = {"fact": (0.5,), "all": (0.25,)}
+    show.show_results(Results((7,), (Row("a", "plain", *3 * [numbers], {}),), (), {}))
+    printed = screen.getvalue()
+    assert "50.0" in printed
+    assert "±" not in printed
+    assert "one seed: no spread (7)" in printed
 
 
 def test_a_sentence_is_coloured_by_who_speaks(tmp_path):

@@ -109,9 +109,12 @@ def show_results(results: "Results") -> None:
         for row in results.rows:
             over_seeds = [mean_sd(values) for values in getattr(row, name).values()]
             cells = (f"{unit * m:.{digits}f} ± {unit * sd:.{digits}f}" for m, sd in over_seeds)
+            if len(results.seeds) == 1:
+                cells = (cell.partition(" ")[0] for cell in cells)
             table.add_row(Text(row.label), *cells)
         output.print(table)
-    output.print(f"± is the standard deviation over the seeds {_show(results.seeds)}.\n")
+    spread = "one seed: no spread" if len(results.seeds) == 1 else "± standard deviation over seeds"
+    output.print(f"{spread} ({_show(results.seeds)})\n")
     for finding in results.findings:
         output.print(f"• {finding}", markup=False)
 
