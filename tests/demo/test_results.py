@@ -37,6 +37,7 @@ def test_a_gain_in_every_seed_is_a_gain_and_a_lost_skill_is_named() -> None:
         ((-0.01, -0.02), "worse than plain training in every seed"),
         ((0.3, -0.01), "no clear difference to plain training, better in 1 of 2 seeds"),
         ((0.3, 0.0), "no clear difference to plain training, better in 1 of 2 seeds"),
+        ((0.3,), "one seed, which shows little about the difference to plain training"),
     ],
 )
 def test_anything_less_is_not_called_a_gain(gains: tuple[float, ...], verdict: str) -> None:

@@ -171,10 +171,11 @@ def taught(name: str, folder: Path) -> Path:
     return folder / "taught" / name / "model"
 
 
-def test_tasks(seed: int, size: Size) -> list[Task]:
+def questions(seed: int, size: Size) -> list[Task]:
     """Return what every model of a seed is asked, skill by skill."""
     tasks = make_world(seed).test
-    return [t for skill in SKILLS for t in [t for t in tasks if t.skill == skill][: size.num_test]]
+    by_skill = ([task for task in tasks if task.skill == skill] for skill in SKILLS)
+    return [task for found in by_skill for task in found[: size.num_test]]
 
 
 def fused(name: str, folder: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, taught, test_tasks
+from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, questions, taught
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.scores import ModelCard, score
 from inarch.demo.world import SKILLS
@@ -119,6 +119,8 @@ def findings(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _verdict(gains: Sequence[float]) -> str:
+    if len(gains) == 1:
+        return "one seed, which shows little about the difference to plain training"
     num_better, num_worse = sum(g > 0 for g in gains), sum(g < 0 for g in gains)
     if num_better == len(gains):
         return "better than plain training in every seed"
@@ -149,7 +151,7 @@ def _cards(seed: int, folder: Path, size: Size) -> dict[str, ModelCard]:
     folders = {name: taught(name, folder) for name in _BEFORE}
     for name in size.variants:
         folders |= fused(name, folder)
-    tasks = test_tasks(seed, size)
+    tasks = questions(seed, size)
     return {name: score(path, tasks, folder / "scores" / name) for name, path in folders.items()}
 
 

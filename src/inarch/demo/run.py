@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +23,9 @@ from inarch.demo.experiment import (
     fusing,
     num_fusing_steps,
     num_teaching_steps,
+    questions,
     taught,
     teaching,
-    test_tasks,
     write_data,
 )
 from inarch.demo.models import SOURCES, TARGET
@@ -98,7 +99,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
     # The longest first, so that no process is left alone with it at the end.
     jobs.sort(key=lambda job: -job.num_steps)
     total = sum(job.num_steps for job in jobs)
-    steps_done = _count_steps(out)
+    steps_done = _count_steps([_folder(out, seed) for seed in seeds])
     with progress.track("demo", total, "steps", done=steps_done()) as advance:
         for part in ("taught", "fused"):
             futures = {pool.submit(_do, job, size, out) for job in jobs if job.part == part}
@@ -140,7 +141,7 @@ def _do(job: Job, size: Size, out: Path) -> None:
         settings = fusing(job.name, job.seed, size, folder)
         made = fused(job.name, folder)
     fuse.run(settings, folder / job.part / job.name)
-    tasks = test_tasks(job.seed, size)
+    tasks = questions(job.seed, size)
     for name, model_folder in made.items():
         score(model_folder, tasks, folder / "scores" / name)
 
@@ -150,19 +151,28 @@ def _processes() -> Iterator[Executor]:
     """Give a pool of processes of one thread each, and leave nothing running after an error."""
     num = min(os.cpu_count() or 1, _MAX_PROCESSES)
     # Not forked: a child of a process in which torch has threads may hang.
-    pool = ProcessPoolExecutor(num, mp_context=get_context("spawn"), initializer=_quieten)
+    pool = ProcessPoolExecutor(num, mp_context=get_context("spawn"), initializer=_begin_process)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _quieten() -> None:
+def _begin_process() -> None:
     """Keep a process to one thread, which is faster for models so small, and off the screen."""
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     progress.console.quiet = True
     logging.disable(logging.INFO)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed; else it would hold the folders it works in."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _watch(
@@ -179,11 +189,11 @@ def _watch(
         before = now
 
 
-def _count_steps(out: Path) -> Callable[[], int]:
+def _count_steps(folders: Sequence[Path]) -> Callable[[], int]:
     """Return what counts the optimiser steps that are done, from what the runs have logged."""
 
     def steps_of(path: Path) -> int:
         rows = read_metrics(path)
         return int(rows[-1]["step"]) if rows else 0
 
-    return lambda: sum(map(steps_of, out.glob("seed-*/**/metrics.jsonl")))
+    return lambda: sum(steps_of(path) for f in folders for path in f.rglob("metrics.jsonl"))
