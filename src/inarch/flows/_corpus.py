@@ -71,7 +71,7 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
                 found = documents(read_raw(settings.data), readers, limit, skipped)
                 write_documents(path, _counted(found, advance))
             corpus = Corpus(path)
-            opened.note(num_documents=len(corpus), skipped=dict(skipped), digest=corpus.digest())
+            opened.note(num_documents=len(corpus), skipped=dict(+skipped), digest=corpus.digest())
             if not len(corpus):
                 path.unlink()
                 reasons = (
