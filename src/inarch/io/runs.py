@@ -50,17 +50,17 @@ class Stage:
     folder: Path
     done: bool
     """The stage finished in an earlier run: there is nothing to do."""
-    manifest: dict[str, object]
+    manifest: dict[str, Any]
     """What ``manifest.json`` holds."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return what the stage has noted, in this run and in earlier ones."""
-        return dict(self.manifest["facts"])  # type: ignore[call-overload]
+        return dict(self.manifest["facts"])
 
     def note(self, **facts: object) -> None:
         """Add facts, such as a count of skipped rows, to the manifest on disk."""
-        self.manifest["facts"] = {**self.manifest["facts"], **facts}  # type: ignore[dict-item]
+        self.manifest["facts"] = self.facts | facts
         self._save()
 
     def _save(self) -> None:
@@ -112,7 +112,7 @@ def stage(
             opened._save()
 
 
-def _new_manifest(key: dict[str, Any], before: dict[str, Any]) -> dict[str, object]:
+def _new_manifest(key: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a stage that starts or goes on."""
     return {
         "inarch": __version__,
