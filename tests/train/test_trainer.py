@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
 from inarch.io.files import read_metrics
@@ -74,6 +74,13 @@ def test_accumulation_changes_nothing(
             assert found[name] == pytest.approx(expected[name], abs=2e-6), name
 
 
+def test_accumulation_does_not_depend_on_what_the_model_says_of_its_own_loss(
+    tmp_path: Path, one_batch: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaForCausalLM, "accepts_loss_kwargs", False, raising=False)
+    assert_near(run(tmp_path, micro_batch_size=2), one_batch)
+
+
 def test_the_run_is_that_of_a_bare_loop(one_batch: TrainResult) -> None:
     plan = TrainSettings(**JOB["SETTINGS"])
     rows = JOB["make_rows"]()
@@ -106,6 +113,7 @@ def test_the_run_is_that_of_a_bare_loop(one_batch: TrainResult) -> None:
     last = read_metrics(one_batch.model.parent / "metrics.jsonl")[-1]
     assert last["step"] == 7
     assert last["loss"] == pytest.approx(losses[-1], abs=1e-5)
+    assert last["lr"] == pytest.approx(1e-2 * lr_scale(6, 7, plan))
 
 
 @pytest.mark.slow
@@ -250,6 +258,17 @@ def test_a_loss_that_is_no_number_stops_and_names_the_step(tmp_path: Path, bad: 
     with pytest.raises(DataError, match="loss of step 5 is"):
         run(tmp_path, loss, save_every_steps=1)
     assert [p.name for p in (tmp_path / "checkpoints").glob("checkpoint-*")] == ["checkpoint-4"]
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_gradient_that_is_no_number_is_seen_even_in_the_last_step(tmp_path: Path) -> None:
+    def loss(model: nn.Module, batch: Mapping[str, Any], progress: float) -> LossOut:
+        out = JOB["clm_loss"](model, batch, progress)
+        zero = (out.loss - out.loss).sqrt()  # 0, but its slope is infinite
+        return out._replace(loss=out.loss + zero) if round(progress * 7) == 6 else out
+
+    with pytest.raises(DataError, match="gradient of step 7"):
+        run(tmp_path, loss)
     assert not (tmp_path / "model").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -110,6 +111,10 @@ class Loop(Trainer):
         if "grad_norm" in logs:  # DeepSpeed may keep it to itself
             row["grad_norm"] = logs["grad_norm"]
         step = self.state.global_step
+        # The scaler of fp16 leaves such a step out; otherwise the weights are lost now, and after
+        # the last step no loss would tell.
+        if not math.isfinite(row.get("grad_norm", 0.0)) and self.plan.settings.precision != "fp16":
+            raise DataError(f"the gradient of step {step} is not finite; lower lr or clip")
         epoch = step * self.plan.settings.batch_size / self.plan.num_rows
         self.last_row = {"step": step, "epoch": epoch, **row}
         if self.is_world_process_zero():
@@ -118,7 +123,7 @@ class Loop(Trainer):
         super().log(row)
 
     def _mean_over_window(self) -> dict[str, float]:
-        self.check_finite()
+        self._check_finite()
         names = list(self._window[0][2])
         table = torch.stack(
             [torch.stack([sums[name] for name in names]) for *_, sums in self._window]
@@ -132,7 +137,7 @@ class Loop(Trainer):
         means = {name: value / max(1.0, num_items) for name, value in zip(names, sums, strict=True)}
         return {**means, "num_items": num_items, "items_per_s": num_items / seconds}
 
-    def check_finite(self) -> None:
+    def _check_finite(self) -> None:
         """Stop where a loss since the last log was NaN or infinite.
 
         The steps after it, of which there are fewer than ``log_every_steps``, were in vain; to look
@@ -141,8 +146,6 @@ class Loop(Trainer):
         Raises:
             DataError: Names the step.
         """
-        if not self._window:
-            return
         losses = torch.stack([sums["loss"] for *_, sums in self._window])
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
@@ -171,7 +174,6 @@ class Loop(Trainer):
             model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self.check_finite()
         with explain_full_disk(Path(self.args.output_dir)):
             super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
@@ -200,7 +202,7 @@ class Follow(TrainerCallback):
         self._advance = advance
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Log wherever a resumed run may begin, so that its windows are the same."""
+        """Log wherever a resumed run may begin: its windows are then the same, its loss finite."""
         if control.should_save or state.global_step >= state.max_steps:
             control.should_log = True
         self._advance(1)
