@@ -152,6 +152,15 @@ class TestInside:
         out = shown(align(row, beliefs, build_tables(target, source, SETTINGS), "prefix"))
         assert list(out) == [0]
 
+    def test_only_supervised_positions(self, byte_level, names):
+        target, source = byte_level(), byte_level(("h", "a"))
+        t, s = names(target), names(source)
+        row, theirs = row_of(target, "ha", bos=t("x")), row_of(source, "ha", bos=s("x"))
+        row = row._replace(supervised=np.array([True, False, False]))
+        beliefs = beliefs_of(theirs, [({s("ha"): 0.9}, 0.9)])
+        out = align(row, beliefs, build_tables(target, source, SETTINGS), "prefix")
+        assert out.positions.tolist() == [0]
+
     def test_consistent_candidates_without_any_mass(self, byte_level, names):
         target, source = byte_level(), byte_level(("h", "a"))
         t, s = names(target), names(source)

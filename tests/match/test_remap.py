@@ -53,6 +53,12 @@ class TestByHand:
         assert probs == pytest.approx([0.4, 0.0, 0.0])
         assert tail == pytest.approx(0.6)
 
+    def test_empty_slots_stay_empty(self):
+        ids, probs, tail = run([1, -1], [0.9, 0.0], 0.1, [2, 3])
+        assert ids == [3, -1]
+        assert probs == pytest.approx([0.9, 0.0])
+        assert tail == pytest.approx(0.1)
+
     def test_b3_whole_vocabulary_under_the_identity(self):
         probs = np.array([0.4, 0.3, 0.2, 0.1])
         ids, out, tail = run([2, 0, 3, 1], probs, 0.0, [0, 1, 2, 3])

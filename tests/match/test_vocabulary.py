@@ -58,6 +58,13 @@ class TestBytes:
         target, source = spm(words=["你"]), byte_level(("ä", "½"))
         assert home_name(by_bytes(target, source), target, source, "ä½") == "<0xE4>"
 
+    def test_the_longest_prefix(self, byte_level, by_bytes):
+        target = byte_level(("ä", "½"))
+        source = byte_level(
+            ("ä", "½"), ("ä½", "ä")
+        )  # the first two bytes of a letter, and one more
+        assert home_name(by_bytes(target, source), target, source, "ä½ä") == "ä½"
+
     def test_specials_by_role_never_by_spelling(self, byte_level, spm, by_bytes):
         # the source has normal text "</s>" as a token and ends texts with <|end|>
         source = byte_level(("<", "/"), ("</", "s"), ("</s", ">"), eos_token="<|end|>")

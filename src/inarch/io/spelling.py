@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 METASPACE = "▁"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_NOT_IN_TEXT = "\uffff"
-"""Stands for a token that spells nothing known (<unk>); a noncharacter."""
+_UNKNOWN = b"\xff"
+"""Stands for a token that spells nothing known (<unk>); no text has this byte."""
 _UNMATCHED = -9
-_WINDOW = 1024
+_WINDOW = 2048
 """Characters aligned at once; doubled where nothing agrees."""
-_KEEP = 12
+_KEEP = 16
 """Characters that must agree in a row for the next window to start behind them."""
 
 
@@ -182,14 +182,11 @@ def lay_by_characters(pieces: Sequence[bytes | None], text: str) -> Laid:
         pieces: Bytes of each token, None where it spells nothing known, T of them.
         text: What was tokenised.
     """
-    known = [_NOT_IN_TEXT.encode() if piece is None else piece for piece in pieces]
+    known = [_UNKNOWN if piece is None else piece for piece in pieces]
     spelled = b"".join(known).decode("utf-8", "surrogateescape")
     starts_spelled = _byte_starts(spelled)
     starts_text = _byte_starts(text)
-    match = np.full(len(spelled) + 2, _UNMATCHED, np.int64)  # shifted by one: both edges count
-    match[0], match[-1] = -1, len(text)
-    for i, j in _same_characters(spelled, text):
-        match[i + 1] = j
+    match = _same_characters(spelled, text)
     pending_first = spelled[:1] == " " and match[1] == _UNMATCHED and match[2] == 0
     if pending_first:
         match[0], match[1] = _UNMATCHED, -1
@@ -211,20 +208,33 @@ def _byte_starts(text: str) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
-def _same_characters(left: str, right: str) -> Iterator[tuple[int, int]]:
-    """Yield increasing pairs of indices of equal characters of an alignment of two strings.
+def _same_characters(left: str, right: str) -> NDArray[np.int64]:
+    """Return the index in ``right`` of each character of ``left``, or _UNMATCHED.
 
-    The alignment is made on decomposed, case-folded characters, so that what a normaliser did
-    does not mislead it; a pair is yielded only where the characters themselves are equal.
+    Shifted by one, since both edges count: the first entry is -1, the last ``len(right)``. The
+    alignment is made on decomposed, case-folded characters, so that what a normaliser did does not
+    mislead it, and without white space, which may be any of many; a pair is kept only where the
+    characters themselves are equal.
     """
+    match = np.full(len(left) + 2, _UNMATCHED, np.int64)
     folded_left, owner_left = _folded(left)
     folded_right, owner_right = _folded(right)
-    seen = -1
     for i, j in _aligned(folded_left, folded_right):
         a, b = owner_left[i], owner_right[j]
-        if left[a] == right[b] and a != seen:
-            seen = a
-            yield a, b
+        if left[a] == right[b] and match[a + 1] == _UNMATCHED:
+            match[a + 1] = b
+    spaces = [i for i, character in enumerate(left) if character.isspace()]
+    for i in spaces:  # white space that follows what is matched
+        j = int(match[i]) + 1
+        if j > 0 and right[j : j + 1] == left[i]:
+            match[i + 1] = j
+    match[0], match[-1] = -1, len(right)
+    before = np.maximum.accumulate(match)
+    for i in reversed(spaces):  # and what is left of it in front of what is matched
+        j = int(match[i + 2]) - 1
+        if match[i + 1] == _UNMATCHED and j > before[i] and right[j] == left[i]:
+            match[i + 1] = j
+    return match
 
 
 @cache
@@ -233,23 +243,24 @@ def _fold(character: str) -> str:
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """Return a text folded character by character, and the character that each came from."""
-    parts = [_fold(character) for character in text]
+    """Return a text folded and without white space, and the character that each came from."""
+    parts = ["" if character.isspace() else _fold(character) for character in text]
     return "".join(parts), [n for n, part in enumerate(parts) for _ in part]
 
 
 def _aligned(left: str, right: str) -> Iterator[tuple[int, int]]:
     """Yield pairs of indices of a longest common subsequence, found window by window.
 
-    A window is left at the end of its last run of `_KEEP` agreeing characters; one without such
-    a run is doubled, so that the whole rest is looked at before anything is given up.
+    The end of a window cannot be trusted, since the one side's match may lie behind it. A window is
+    left at the end of the last run of `_KEEP` agreeing characters in its first half; one without
+    such a run is doubled, so that the whole rest is looked at before anything is given up.
     """
     i = j = 0
     window = _WINDOW
     while i < len(left) and j < len(right):
         pairs = _longest_common(left[i : i + window], right[j : j + window])
         whole = i + window >= len(left) and j + window >= len(right)
-        kept = len(pairs) if whole else _last_run(pairs)
+        kept = len(pairs) if whole else _last_run(pairs, window // 2)
         yield from ((i + a, j + b) for a, b in pairs[:kept])
         if whole:
             return
@@ -260,11 +271,12 @@ def _aligned(left: str, right: str) -> Iterator[tuple[int, int]]:
             window *= 2
 
 
-def _last_run(pairs: list[tuple[int, int]]) -> int:
-    """Return how many pairs there are up to the end of the last run of `_KEEP` neighbours."""
+def _last_run(pairs: list[tuple[int, int]], limit: int) -> int:
+    """Return how many pairs go up to the end of the last run of neighbours before a limit."""
     for last in range(len(pairs) - 1, _KEEP - 2, -1):
         first = last - _KEEP + 1
-        if all(pairs[last][side] - pairs[first][side] == _KEEP - 1 for side in (0, 1)):
+        run = all(pairs[last][side] - pairs[first][side] == _KEEP - 1 for side in (0, 1))
+        if run and max(pairs[last]) < limit:
             return last + 1
     return 0
 
