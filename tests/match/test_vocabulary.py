@@ -314,3 +314,23 @@ def test_b1_real_pairs(shared_data):
     assert home_name(made, target, neox, "âĢĻ") == "’"
     assert home_name(made, target, neox, "Ġantibodies") == "▁antib"
     assert home_name(made, target, neox, "Ġ42") == "▁"
+
+
+@pytest.mark.slow
+def test_min_edit_real_pair(shared_data):
+    """The maps that FuseLLM's procedure gives for Llama-like <- NeoX, as facts 2.3 lists them."""
+    target, source = (
+        load_tokenizer(str(shared_data / "tokenizers" / name))
+        for name in ("mistral-v1", "gpt-neox-20b")
+    )
+    made = build_map(target, source, MatchSettings(vocabulary="min_edit"))
+    for name, home in {
+        "Ċ": "▁",
+        "Ġantibodies": "▁activities",
+        "Ġphysicist": "▁physics",
+        "ä½ł": "är",
+        "Ġ42": "▁▁",
+    }.items():
+        assert home_name(made, target, source, name) == home
+    text = [token for token, piece in enumerate(source.pieces) if piece]
+    assert (made.ids[text] != NO_HOME).all()
