@@ -239,6 +239,11 @@ def test_progress_is_the_share_of_steps_done(one_batch: TrainResult) -> None:
     assert one_batch.metrics["progress"] == pytest.approx(6 / 7)
 
 
+def test_the_last_steps_are_logged_without_checkpoints_too(tmp_path: Path) -> None:
+    assert run(tmp_path, save_every_steps=None).metrics["step"] == 7
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def test_tensorboard_writes_into_each_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     for name in "ab":
