@@ -2,7 +2,8 @@
 
 import pytest
 
-from inarch.demo.results import ALL_SKILLS, Row, findings, mean_sd
+from inarch.demo.results import ALL_SKILLS, Row, compare, findings, mean_sd
+from inarch.demo.scores import ModelCard, Score
 from inarch.demo.world import SKILLS
 
 
@@ -43,6 +44,31 @@ def test_a_gain_in_every_seed_is_a_gain_and_a_lost_skill_is_named() -> None:
 def test_anything_less_is_not_called_a_gain(gains: tuple[float, ...], verdict: str) -> None:
     row = _row("A", **dict.fromkeys((*SKILLS, ALL_SKILLS), gains))
     assert findings([row])[0].startswith(f"A: {verdict} (")
+
+
+def _card(*piece_fracs: float) -> ModelCard:
+    scores = [Score(s, p, p / 2, 4 * p) for s, p in zip(SKILLS, piece_fracs, strict=True)]
+    return ModelCard("llama", 1, 1, tuple(scores))
+
+
+def test_gains_are_paired_by_seed() -> None:
+    mine = [_card(0.5, 0.75, 0.25), _card(1.0, 0.5, 0.0)]
+    plain = [_card(0.25, 0.75, 0.5), _card(0.5, 0.25, 0.75)]
+    row = compare("fusellm-0.5", "A", mine, plain)
+    assert row.piece_frac == {
+        "fact": (0.5, 1.0), "trans": (0.75, 0.5), "arith": (0.25, 0.0), ALL_SKILLS: (0.5, 0.5)
+    }  # fmt: skip
+    # All skills: 1.5 / 3 - 1.5 / 3 in the first seed, 1.5 / 3 - 1.5 / 3 in the second.
+    assert row.gain == {
+        "fact": (0.25, 0.5), "trans": (0.0, 0.25), "arith": (-0.25, -0.75), ALL_SKILLS: (0.0, 0.0)
+    }  # fmt: skip
+    assert row.exact_frac["arith"] == (0.125, 0.0)
+    assert row.bits_per_byte["fact"] == (2.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["plain", "target", "facts"])
+def test_plain_training_and_what_came_before_it_have_no_gain(name: str) -> None:
+    assert compare(name, "A", [_card(1, 1, 1)], [_card(0, 0, 0)]).gain == {}
 
 
 def test_models_that_were_not_compared_are_not_judged() -> None:

@@ -68,7 +68,7 @@ def collect(folders: Mapping[int, Path], size: Size) -> Results:
     labels = _labels(size)
     baseline = [cards[seed][BASELINE] for seed in folders]
     rows = tuple(
-        _row(name, label, [cards[seed][name] for seed in folders], baseline)
+        compare(name, label, [cards[seed][name] for seed in folders], baseline)
         for name, label in labels.items()
     )
     first = next(iter(folders.values()))
@@ -100,6 +100,33 @@ def collect(folders: Mapping[int, Path], size: Size) -> Results:
 
 _BEFORE = (*(source.name for source in SOURCES), TARGET.name)
 """Models that saw nothing of the fusion corpus."""
+
+
+def compare(
+    name: str, label: str, cards: Sequence[ModelCard], baseline: Sequence[ModelCard]
+) -> Row:
+    """Return a model over the seeds, with its gains over the baseline.
+
+    Args:
+        name: A model before fusion, or one that a variant made.
+        label: What tables call it.
+        cards: Its scores, seed by seed.
+        baseline: Those of plain training, in the same order.
+    """
+    pieces, plain = (_by_skill(some, "piece_frac") for some in (cards, baseline))
+    gain = {
+        skill: tuple(a - b for a, b in zip(pieces[skill], plain[skill], strict=True))
+        for skill in pieces
+    }
+    is_compared = name != BASELINE and name not in _BEFORE
+    return Row(
+        name,
+        label,
+        pieces,
+        _by_skill(cards, "exact_frac"),
+        _by_skill(cards, "bits_per_byte"),
+        gain if is_compared else {},
+    )
 
 
 def findings(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -153,24 +180,6 @@ def _cards(seed: int, folder: Path, size: Size) -> dict[str, ModelCard]:
         folders |= fused(name, folder)
     tasks = questions(seed, size)
     return {name: score(path, tasks, folder / "scores" / name) for name, path in folders.items()}
-
-
-def _row(name: str, label: str, cards: Sequence[ModelCard], baseline: Sequence[ModelCard]) -> Row:
-    pieces = _by_skill(cards, "piece_frac")
-    plain = _by_skill(baseline, "piece_frac")
-    gain = {
-        skill: tuple(a - b for a, b in zip(pieces[skill], plain[skill], strict=True))
-        for skill in pieces
-    }
-    compared = name != BASELINE and name not in _BEFORE
-    return Row(
-        name,
-        label,
-        pieces,
-        _by_skill(cards, "exact_frac"),
-        _by_skill(cards, "bits_per_byte"),
-        gain if compared else {},
-    )
 
 
 def _by_skill(cards: Sequence[ModelCard], metric: str) -> dict[str, tuple[float, ...]]:
