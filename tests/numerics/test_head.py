@@ -228,6 +228,15 @@ def test_the_head_is_put_back_after_an_error() -> None:
     torch.testing.assert_close(model(input_ids=IDS_BT).logits, expected)
 
 
+def test_a_forward_of_its_own_stays_and_none_is_left_behind() -> None:
+    model = make("llama").eval()
+    run_with_head(model, {"input_ids": IDS_BT}, lambda h, head: None)
+    assert "forward" not in vars(model.lm_head)
+    model.lm_head.forward = own = lambda hidden: nn.Linear.forward(model.lm_head, hidden) + 1
+    run_with_head(model, {"input_ids": IDS_BT}, lambda h, head: None)
+    assert vars(model.lm_head)["forward"] is own
+
+
 def test_looking_at_a_model_changes_neither_its_mode_nor_the_random_state() -> None:
     model = new_model(MODELS["gpt2"], VOCAB, seed=0).train()  # with dropout
     model.transformer.h[0].eval()

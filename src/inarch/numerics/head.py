@@ -10,7 +10,8 @@ V = width of the head, m = sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -68,9 +69,8 @@ def run_with_head(
         return fn(logits_BTV, Head(logits_BTV.shape[-1], _same, None))
 
     module = bare.get_output_embeddings()
-    original = module.forward
     linear = module if type(module) is nn.Linear else None
-    head = Head(module.weight.shape[0], original, linear)
+    head = Head(module.weight.shape[0], module.forward, linear)
     results: list[R] = []
 
     def stand_in(hidden_BTD: Tensor) -> Tensor:
@@ -78,13 +78,23 @@ def run_with_head(
         results.append(result)
         return result if isinstance(result, Tensor) else hidden_BTD[..., :0]
 
-    module.forward = stand_in
-    try:
+    with _replaced(module, stand_in):
         logits = model(**inputs, use_cache=False).logits
-    finally:
-        module.forward = original
     # A tensor leaves by the model's own output, where FSDP hangs the hooks of its backward.
     return logits if isinstance(results[0], Tensor) else results[0]
+
+
+@contextmanager
+def _replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    own = module.__dict__.get("forward")  # accelerate puts one there
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:  # a bound method left behind would keep the module alive in a cycle
+            del module.forward
+        else:
+            module.forward = own
 
 
 def _bare(model: nn.Module) -> Any:
