@@ -351,6 +351,14 @@ class TestRoles:
         assert tokenizer.roles["eot"] == hf.convert_tokens_to_ids("<|im_end|>")
         assert tokenizer.roles["eos"] == hf.convert_tokens_to_ids("<|end|>")
 
+    def test_a_special_token_goes_before_another_added_one(self):
+        hf = byte_level()
+        hf.add_tokens(["</answer>"])
+        hf.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+        hf.chat_template = "{{ messages[-1].content }}</answer><|im_end|>"
+        tokenizer = wrap_tokenizer(hf, "t")
+        assert tokenizer.roles["eot"] == hf.convert_tokens_to_ids("<|im_end|>")
+
     def test_a_turn_may_end_with_a_token_that_is_not_special(self):
         hf = byte_level()
         hf.add_tokens(["<|im_start|>", "<|im_end|>", "\n"])

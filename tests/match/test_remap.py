@@ -54,8 +54,8 @@ class TestByHand:
         assert tail == pytest.approx(0.6)
 
     def test_empty_slots_stay_empty(self):
-        ids, probs, tail = run([1, -1], [0.9, 0.0], 0.1, [2, 3])
-        assert ids == [3, -1]
+        ids, probs, tail = run([0, -1], [0.9, 0.0], 0.1, [2, 3])
+        assert ids == [2, -1]
         assert probs == pytest.approx([0.9, 0.0])
         assert tail == pytest.approx(0.1)
 

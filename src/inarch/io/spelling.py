@@ -34,7 +34,7 @@ _UNMATCHED = -9
 _WINDOW = 2048
 """Characters aligned at once; doubled where nothing agrees."""
 _KEEP = 16
-"""Characters that must agree in a row for the next window to start behind them."""
+"""Characters that agree in a row before the next window starts."""
 
 
 class Alphabet(NamedTuple):
@@ -251,16 +251,16 @@ def _folded(text: str) -> tuple[str, list[int]]:
 def _aligned(left: str, right: str) -> Iterator[tuple[int, int]]:
     """Yield pairs of indices of a longest common subsequence, found window by window.
 
-    The end of a window cannot be trusted, since the one side's match may lie behind it. A window is
-    left at the end of the last run of `_KEEP` agreeing characters in its first half; one without
-    such a run is doubled, so that the whole rest is looked at before anything is given up.
+    A window is left at the end of its last run of `_KEEP` agreeing characters, since the match of
+    what comes after may lie behind it. One without such a run is doubled, so that the whole rest is
+    looked at before anything is given up.
     """
     i = j = 0
     window = _WINDOW
     while i < len(left) and j < len(right):
         pairs = _longest_common(left[i : i + window], right[j : j + window])
         whole = i + window >= len(left) and j + window >= len(right)
-        kept = len(pairs) if whole else _last_run(pairs, window // 2)
+        kept = len(pairs) if whole else _last_run(pairs)
         yield from ((i + a, j + b) for a, b in pairs[:kept])
         if whole:
             return
@@ -271,12 +271,11 @@ def _aligned(left: str, right: str) -> Iterator[tuple[int, int]]:
             window *= 2
 
 
-def _last_run(pairs: list[tuple[int, int]], limit: int) -> int:
-    """Return how many pairs go up to the end of the last run of neighbours before a limit."""
+def _last_run(pairs: list[tuple[int, int]]) -> int:
+    """Return how many pairs go up to the end of the last run of `_KEEP` neighbours."""
     for last in range(len(pairs) - 1, _KEEP - 2, -1):
         first = last - _KEEP + 1
-        run = all(pairs[last][side] - pairs[first][side] == _KEEP - 1 for side in (0, 1))
-        if run and max(pairs[last]) < limit:
+        if all(pairs[last][side] - pairs[first][side] == _KEEP - 1 for side in (0, 1)):
             return last + 1
     return 0
 
