@@ -51,12 +51,12 @@ Origins = dict[KeyPath, str]
 """Where the value at a key path was written: ``recipe.yaml:4`` or ``--set a.b=1``."""
 
 
-def load(cls: type[S], path: str | Path, overrides: Sequence[str] = ()) -> S:
+def load(cls: type[S], path: str | Path | None, overrides: Sequence[str] = ()) -> S:
     """Return the settings of a YAML file.
 
     Args:
         cls: Class of the settings.
-        path: UTF-8 file with one YAML mapping.
+        path: UTF-8 file with one YAML mapping; None for the defaults.
         overrides: ``"a.b=1"`` each, applied in order after the file. The value is YAML; a number
             in the key indexes a list: ``"sources.0.path=x"``.
 
@@ -64,7 +64,7 @@ def load(cls: type[S], path: str | Path, overrides: Sequence[str] = ()) -> S:
         SettingsError: The file cannot be read, is no YAML mapping, or does not fit `cls`. All
             errors are listed, each with its file and line or its override.
     """
-    data, origins = _read_file(Path(path))
+    data, origins = ({}, {}) if path is None else _read_file(Path(path))
     for override in overrides:
         _override(override, data, origins)
     try:

@@ -72,9 +72,9 @@ def test_verbs_and_flags_are_frozen():
     assert surface == {
         "fuse": ["recipe", "--set", "--out", "--dry-run"],
         "teach": ["recipe", "--only", "--set", "--out", "--dry-run"],
-        "match": ["target", "sources", "--text", "--json", "--out", "--dry-run"],
+        "match": ["target", "sources", "--text", "--json", "--out", "--set", "--dry-run"],
         "demo": ["--seed", "--quick", "--out", "--dry-run"],
-        "report": ["run", "--out", "--dry-run"],
+        "report": ["run", "--set", "--out", "--dry-run"],
     }
 
 
@@ -160,7 +160,7 @@ def fake_match(monkeypatch):
 
     report = MatchReport(30, 29, 24, 24, 1, 0.79312, 1.0, 507_276.4, 1, 0)
     tokens = [ViewToken(" the", "used", " the"), ViewToken("z", "prefix", "zt")]
-    monkeypatch.setattr(match, "run", lambda target, source, text: report)
+    monkeypatch.setattr(match, "run", lambda target, source, text, settings: report)
     monkeypatch.setattr(match, "look", lambda target, source, text: tokens)
     monkeypatch.setattr(match, "sentence_of", lambda text: " thez")
     return report

@@ -7,8 +7,9 @@ import pytest
 
 from inarch.errors import DataError, WeightsError
 from inarch.flows import match as flow
+from inarch.match.vocabulary import MatchSettings
 
-from ..tiny import byte_level, sentencepiece
+from ..tiny import byte_level, save_model, sentencepiece
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,17 @@ def test_a_real_pair(shared_data):
     assert report.used == report.available
     assert report.wrong == 0
     assert report.mapped_mass == 1.0
+
+
+def test_the_settings_choose_how_ids_are_matched(tmp_path):
+    save_model(tmp_path / "t", byte_level())
+    save_model(tmp_path / "s", sentencepiece(), kind="gpt_neox")
+    (tmp_path / "notes.txt").write_text("The cat sat on the mat. 12 plus 3.\n")
+    places = (str(tmp_path / "t"), str(tmp_path / "s"), tmp_path / "notes.txt")
+    mapped = {
+        name: flow.run(*places, MatchSettings(vocabulary=name)).mapped_mass
+        for name in ("bytes", "exact", "statistics")
+    }
+    assert mapped["bytes"] == 1
+    assert mapped["exact"] < mapped["bytes"]
+    assert 0 < mapped["statistics"] <= 1

@@ -109,7 +109,7 @@ def teach(
 
 
 @app.command()
-def match(
+def match(  # noqa: PLR0913  (a flag each)
     target: Annotated[str, typer.Argument(help="Folder or hub id of the target's tokenizer.")],
     sources: Annotated[list[str], typer.Argument(help="Those of the sources.")],
     text: Annotated[Path, typer.Option("--text", help="UTF-8 file to measure on.")],
@@ -119,18 +119,21 @@ def match(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write the JSON lines here.")
     ] = None,
+    set_: Set = None,
     dry_run: DryRun = False,
 ) -> None:
     """Show how well the tokens of sources can speak for those of a target; no model is run."""
     from inarch.cli.show import show_matches, show_plan
     from inarch.flows import match as flow
     from inarch.io.files import make_folder, write_atomic
+    from inarch.settings import load
 
+    settings = load(flow.MatchSettings, None, set_ or ())
     if dry_run:
         plan = {"target": target, "sources": sources, "text": text, "out": out or "the screen"}
-        show_plan(plan)
+        show_plan(plan, settings)
         return
-    reports = {source: flow.run(target, source, text) for source in sources}
+    reports = {source: flow.run(target, source, text, settings) for source in sources}
     rows = [{"target": target, "source": source, **r._asdict()} for source, r in reports.items()]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     if out:
@@ -174,6 +177,7 @@ def demo(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    set_: Set = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Default: report.html in the run.")
     ] = None,
@@ -182,12 +186,14 @@ def report(
     """Make one HTML page of a run folder."""
     from inarch import report as page
     from inarch.cli.show import show_plan
+    from inarch.settings import load
 
+    settings = load(page.ReportSettings, None, set_ or ())
     out = out or run / "report.html"
     if dry_run:
-        show_plan({"run": run, "out": out})
+        show_plan({"run": run, "out": out}, settings)
     else:
-        typer.echo(page.build(run, out))
+        typer.echo(page.build(run, out, settings))
 
 
 def _default_out(recipe: Path) -> Path:

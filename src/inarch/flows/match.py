@@ -8,16 +8,20 @@ from inarch.flows._corpus import tokenizer_at
 from inarch.match.report import MatchReport, ViewToken, match_report, view
 from inarch.match.vocabulary import MatchSettings, build_map
 
+__all__ = ["MatchReport", "MatchSettings", "ViewToken", "look", "run", "sentence_of"]
+
+_DEFAULTS = MatchSettings()
 _CORPORA = {".jsonl", ".json", ".parquet"}
 
 
-def run(target: str, source: str, text: Path) -> MatchReport:
+def run(target: str, source: str, text: Path, settings: MatchSettings = _DEFAULTS) -> MatchReport:
     """Return how ``source`` matches onto ``target`` on the texts of a file.
 
     Args:
         target: Folder or hub id of the tokenizer that takes over distributions.
         source: Folder or hub id of the tokenizer that they come from.
         text: A corpus (.jsonl, .json, .parquet) or any UTF-8 file, which is one text.
+        settings: How ids are matched; mapping statistics are counted on the same texts.
 
     Raises:
         DataError: The file is absent or holds no text.
@@ -25,7 +29,8 @@ def run(target: str, source: str, text: Path) -> MatchReport:
     """
     texts = _texts(text)
     mine, theirs = tokenizer_at(target), tokenizer_at(source)
-    return match_report(mine, theirs, build_map(mine, theirs, MatchSettings()), texts)
+    pairs = zip(mine.encode_many(texts), theirs.encode_many(texts), strict=True)
+    return match_report(mine, theirs, build_map(mine, theirs, settings, pairs), texts)
 
 
 def look(target: str, source: str, text: str) -> list[ViewToken]:

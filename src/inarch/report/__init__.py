@@ -1,5 +1,5 @@
 """Run folders become one HTML file with tables and plots; no model is loaded."""
 
-from inarch.report._folder import build
+from inarch.report._folder import ReportSettings, build
 
-__all__ = ["build"]
+__all__ = ["ReportSettings", "build"]

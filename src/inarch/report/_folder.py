@@ -9,9 +9,22 @@ from inarch.report._fuse import fuse_page
 from inarch.report._page import Page, write
 from inarch.report._results import RESULTS, SCORES
 from inarch.report._runs import read_run
+from inarch.settings import Settings
 
 
-def build(run: str | Path, out: str | Path | None = None) -> Path:
+class ReportSettings(Settings):
+    """What a page says that its run does not."""
+
+    title: str | None = None
+    """Heading of the page; by default the run's own."""
+
+
+_DEFAULTS = ReportSettings()
+
+
+def build(
+    run: str | Path, out: str | Path | None = None, settings: ReportSettings = _DEFAULTS
+) -> Path:
     """Return the HTML page of a run folder, made from what is there; a run may be unfinished.
 
     Plots go to ``plots`` in the run folder, as SVG; the page holds its own copies.
@@ -19,6 +32,7 @@ def build(run: str | Path, out: str | Path | None = None) -> Path:
     Args:
         run: Folder of `inarch demo` or of `inarch fuse`, pairwise or not.
         out: The page; by default ``report.html`` in the run folder.
+        settings: Its title.
 
     Raises:
         DataError: The folder is of something else, or a file in it cannot be read.
@@ -26,6 +40,8 @@ def build(run: str | Path, out: str | Path | None = None) -> Path:
     run = Path(run)
     path = Path(out) if out is not None else run / "report.html"
     page = _page_of(run)
+    if settings.title is not None:
+        page = page._replace(title=settings.title)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(page, path, run / "plots")
     return path
