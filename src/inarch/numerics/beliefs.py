@@ -54,19 +54,19 @@ def _top_ids(logits_NV: Tensor, k: int) -> Tensor:
 
     ``topk`` leaves ties open, and logits of a bfloat16 model are full of them.
     """
-    values_Nk, ids_Nk = logits_NV.topk(k)
-    edge_N1 = values_Nk[:, -1:]
-    at_edge_Nk = values_Nk == edge_N1
-    at_edge_NV = logits_NV == edge_N1
-    num_kept_N = at_edge_Nk.sum(1)
-    crowded_N = at_edge_NV.sum(1) > num_kept_N
+    values_Nk, ids_Nk = logits_NV.topk(min(k + 1, logits_NV.shape[1]))
+    edge_N = values_Nk[:, k - 1]
+    crowded_N = (values_Nk[:, k:] == edge_N[:, None]).any(1)
+    values_Nk, ids_Nk = values_Nk[:, :k], ids_Nk[:, :k].contiguous()
     if crowded_N.any():
         # Some ids with the last kept value were left out: keep the lowest ones instead.
+        at_edge_MV = logits_NV[crowded_N] == edge_N[crowded_N, None]
+        at_edge_Mk = values_Nk[crowded_N] == edge_N[crowded_N, None]
         rank_V = -torch.arange(logits_NV.shape[1], device=ids_Nk.device, dtype=torch.float32)
-        lowest_Mk = rank_V.where(at_edge_NV[crowded_N], -torch.inf).topk(k).indices
-        slots_Mk = torch.arange(k, device=ids_Nk.device) - (k - num_kept_N[crowded_N])[:, None]
+        lowest_Mk = rank_V.where(at_edge_MV, -torch.inf).topk(k).indices
+        slots_Mk = torch.arange(k, device=ids_Nk.device) - (~at_edge_Mk).sum(1, keepdim=True)
         kept_Mk = lowest_Mk.gather(1, slots_Mk.clamp(min=0))
-        ids_Nk[crowded_N] = torch.where(at_edge_Nk[crowded_N], kept_Mk, ids_Nk[crowded_N])
+        ids_Nk[crowded_N] = torch.where(at_edge_Mk, kept_Mk, ids_Nk[crowded_N])
     by_id_Nk = ids_Nk.sort(dim=1).values
     order_Nk = logits_NV.gather(1, by_id_Nk).sort(dim=1, descending=True, stable=True).indices
     return by_id_Nk.gather(1, order_Nk)
