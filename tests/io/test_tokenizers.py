@@ -5,6 +5,7 @@ import json
 import random
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -312,6 +313,18 @@ class TestChangedText:
         assert len(placed) > 0.15 * len(pieces)
         for end, true in placed:  # inside white space that is collapsed, any place will do
             assert not text.encode()[min(end, true) : max(end, true)].strip(b" ")
+
+    def test_the_end_of_a_window_leads_nowhere(self):
+        # A window is 2048 letters. The first ends with the zz that is spelled for a §, and the
+        # text's has a z in sight, two units on: to go there would lose all that follows.
+        unit = "abcdefghijklmnopqrst§"
+        text = "pq" + unit * 95 + "zebra" + unit * 200
+        pieces = [c.replace("§", "zz").encode() for c in text]
+        true_ends = np.cumsum([len(c.encode()) for c in text])
+        laid = lay_by_characters(pieces, text).ends
+        assert b"".join(pieces)[2046:2048] == b"zz"
+        assert (laid == true_ends)[laid != NO_BOUNDARY].all()
+        assert (laid != NO_BOUNDARY).mean() > 0.9  # all but both sides of each §
 
     def test_a_long_stretch_that_is_swallowed(self):
         text = "start of it. " + "你好世界" * 1500 + " and here it goes on as before"
