@@ -17,6 +17,7 @@ from inarch.errors import DataError, MissingExtra, SettingsError, WeightsError
 from inarch.io.files import read_metrics
 from inarch.io.models import new_model
 from inarch.records import LossOut
+from inarch.train._arguments import arguments
 from inarch.train._loop import Loop
 from inarch.train.plan import lr_scale, row_order
 from inarch.train.settings import LoraSettings, TrainSettings
@@ -340,3 +341,8 @@ def test_a_model_that_could_not_be_saved_is_found_before_training(tmp_path: Path
             model, [[1, 2]], JOB["collate"], JOB["clm_loss"], TrainSettings(), tmp_path / "nowhere"
         )
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_seed_reaches_dropout(tmp_path: Path) -> None:
+    # The Trainer seeds by its own arguments when it is made.
+    assert arguments(TrainSettings(seed=7), tmp_path, total=3).seed == 7
