@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
-from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from inarch.errors import DataError, WeightsError
 from inarch.io.spelling import byte_characters, lay_by_characters
@@ -229,6 +229,21 @@ class TestDummySpace:
         first = wrap_tokenizer(spm("first"), "t").encode(text, specials=True)
         assert first.ends.tolist() == [3, 4, 8, 9]
         assert not first.pending.any()
+
+    def test_an_added_token_may_take_white_space_along(self):
+        hf = byte_level()
+        taking = [
+            AddedToken("<|end|>", rstrip=True, special=True),
+            AddedToken("<|mask|>", lstrip=True, special=True),
+        ]
+        hf.add_tokens(taking, special_tokens=True)
+        tokenizer = wrap_tokenizer(hf, "t")
+        encoded = tokenizer.encode("a<|end|> \n b <|mask|> c", specials=True)
+        names = [tokenizer.names[t] for t in encoded.ids]
+        assert names == ["a", "<|end|>", "b", "<|mask|>", "Ġ", "c"]
+        # <|end|> ends at 8, its white space at 11; <|mask|> from 12 with its space ends at 21
+        assert encoded.ends.tolist() == [1, 11, 12, 21, 22, 23]
+        assert encoded.exact
 
     def test_specials_are_text_unless_asked_for(self):
         tokenizer = wrap_tokenizer(spm("first"), "t")

@@ -50,6 +50,24 @@ class Alphabet(NamedTuple):
     """Prefix of tokens inside a word (``##``), or ``""``."""
 
 
+class Cuts(NamedTuple):
+    """What a tokenizer cuts out of a text whole, before its pipeline sees the rest; each ``[V]``.
+
+    The same of the tokens of a text, ``[T]``.
+    """
+
+    alone: NDArray[np.bool_]
+    """The token is cut out."""
+    strips_left: NDArray[np.bool_]
+    """It takes the white space in front of it along."""
+    strips_right: NDArray[np.bool_]
+    """It takes the white space behind it along."""
+
+    def of(self, ids: NDArray[np.int32]) -> Cuts:
+        """Return the same for the tokens of a text, ``[T]``."""
+        return Cuts(self.alone[ids], self.strips_left[ids], self.strips_right[ids])
+
+
 class Laid(NamedTuple):
     """Tokens over a text; the fields are those of `inarch.io.tokenizers.Encoded`."""
 
@@ -128,7 +146,7 @@ def canonical_bytes(token: str, alphabet: Alphabet) -> bytes:
     return (token.replace(METASPACE, " ") if alphabet.metaspace else token).encode()
 
 
-def lay(pieces: Sequence[bytes], alone: NDArray[np.bool_], text: bytes) -> Laid | None:
+def lay(pieces: Sequence[bytes], cuts: Cuts, text: bytes) -> Laid | None:
     """Return where tokens end that spell ``text`` byte for byte, or None if they do not.
 
     A tokenizer may put one space in front of each segment, that is, at the start and after each
@@ -136,7 +154,7 @@ def lay(pieces: Sequence[bytes], alone: NDArray[np.bool_], text: bytes) -> Laid 
 
     Args:
         pieces: Bytes of each token, T of them.
-        alone: The token was cut out of the text whole (added tokens), ``[T]``.
+        cuts: Which tokens were cut out of the text whole, ``[T]``.
         text: What was tokenised.
     """
     num = len(pieces)
@@ -148,11 +166,13 @@ def lay(pieces: Sequence[bytes], alone: NDArray[np.bool_], text: bytes) -> Laid 
     if spelled == text:
         return Laid(ends.astype(np.int32), pending, pending_first)
     at, start = 0, 0
-    for first, last in _segments(alone):
+    for first, last in _segments(cuts.alone):
+        if cuts.strips_left[first]:
+            at = _past_space(text, at)
         segment = spelled[start : start + int(lengths[first:last].sum())]
         dummy = 0
         if not text.startswith(segment, at):
-            dummy = int(segment[:1] == b" " and not alone[first])
+            dummy = int(segment[:1] == b" " and not cuts.alone[first])
             if not (dummy and text.startswith(segment[1:], at)):
                 return None
         ends[first:last] += at - start - dummy
@@ -161,14 +181,23 @@ def lay(pieces: Sequence[bytes], alone: NDArray[np.bool_], text: bytes) -> Laid 
         pending_first |= bool(dummy and not first)
         start += len(segment)
         at += len(segment) - dummy
+        if cuts.strips_right[last - 1]:
+            at = _past_space(text, at)
+            ends[last - 1] = at
     return Laid(ends.astype(np.int32), pending, pending_first) if at == len(text) else None
+
+
+def _past_space(text: bytes, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
 
 
 def _segments(alone: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Yield the runs of tokens between those that stand alone, and those, as [first, last)."""
     changes = alone[1:] | alone[:-1]
-    cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(alone)]
-    yield from ((first, last) for first, last in pairwise(cuts) if first < last)
+    borders = [0, *(np.flatnonzero(changes) + 1).tolist(), len(alone)]
+    yield from ((first, last) for first, last in pairwise(borders) if first < last)
 
 
 def lay_by_characters(pieces: Sequence[bytes | None], text: str) -> Laid:

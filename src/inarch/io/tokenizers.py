@@ -21,7 +21,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from inarch.errors import DataError, WeightsError
-from inarch.io.spelling import Alphabet, alphabet_of, canonical_bytes, lay, lay_by_characters
+from inarch.io.spelling import Alphabet, Cuts, alphabet_of, canonical_bytes, lay, lay_by_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,8 +64,8 @@ class Tokenizer:
     """The vocabulary's own string of each id, V; None for holes."""
     pieces: list[bytes | None]
     """Canonical bytes of each id; None for special tokens, the unknown token and holes; V."""
-    added: NDArray[np.bool_]
-    """The token is cut out of a text whole, before the pipeline sees the rest, ``[V]``."""
+    cuts: Cuts
+    """Which ids are added tokens, cut out of a text before the pipeline sees the rest, ``[V]``."""
     roles: dict[str, int]
     """Ids of ``bos``, ``eos``, ``eot`` (ends a turn), ``unk`` and ``pad``, where present."""
     special_ids: frozenset[int]
@@ -134,7 +134,7 @@ class Tokenizer:
         pieces = [table[token] for token in ids]
         laid = None
         if None not in pieces:
-            laid = lay([piece or b"" for piece in pieces], self.added[ids_T], text.encode())
+            laid = lay([piece or b"" for piece in pieces], self.cuts.of(ids_T), text.encode())
         exact = laid is not None
         if laid is None:
             unk = self.roles.get("unk")
@@ -180,8 +180,10 @@ def wrap_tokenizer(hf: Any, name: str) -> Tokenizer:
             pieces.append(str(tokens[token].content).encode())
         else:
             pieces.append(canonical_bytes(text, alphabet))
-    added = np.zeros(len(names), np.bool_)
-    added[list(tokens)] = True
+    cuts = Cuts(*np.zeros((3, len(names)), np.bool_))
+    for token, added in tokens.items():
+        for flags, value in zip(cuts, (True, added.lstrip, added.rstrip), strict=True):
+            flags[token] = value
     roles = {
         role: int(token)
         for role in ("bos", "eos", "unk", "pad")
@@ -195,7 +197,7 @@ def wrap_tokenizer(hf: Any, name: str) -> Tokenizer:
         alphabet=alphabet,
         names=names,
         pieces=pieces,
-        added=added,
+        cuts=cuts,
         roles=roles,
         special_ids=frozenset(int(token) for token in special),
     )
@@ -239,7 +241,7 @@ def _end_of_turn(tokenizer: Tokenizer) -> int | None:
         return eos
     ids = tokenizer.encode(behind, specials=True).ids.tolist()
     special = [token for token in ids if token in tokenizer.special_ids]
-    added = [t for t in ids if tokenizer.added[t] and (tokenizer.pieces[t] or b"x").strip()]
+    added = [t for t in ids if tokenizer.cuts.alone[t] and (tokenizer.pieces[t] or b"x").strip()]
     return next(iter(special + added), eos)
 
 
