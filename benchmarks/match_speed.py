@@ -1,6 +1,6 @@
 """How fast matching is, beside the edit-distance time warping that it replaces.
 
-    python benchmarks/match_speed.py TARGET SOURCE [--text FILE] [--out FOLDER]
+    python benchmarks/match_speed.py [--pair TARGET SOURCE] [--text FILE ...] [--out FOLDER]
 
 Measures, for rows of about 2,000 target tokens and k = 10 on one core: pairing positions and
 remapping candidates (what the package does for each row), carrying beliefs over with `align` under
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from inarch.io.tokenizers import Encoded, Tokenizer, load_tokenizer
-from inarch.match import MatchSettings, Tables, align, build_tables, pair_positions, remap
+from inarch.match import MatchSettings, align, build_tables, pair_positions, remap
 from inarch.match.baselines import edit_distance
 from inarch.match.maps import marked_names
 from inarch.match.report import made_up
@@ -31,6 +31,7 @@ from inarch.records import Beliefs, TokenRow
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "tokenizers"
+PAIRS = [("mistral-v1", "gpt-neox-20b"), ("gpt2", "mistral-v1"), ("minimind", "falcon")]
 ROW_TOKENS = 2000
 
 
@@ -95,9 +96,10 @@ def document(mine: Encoded, theirs: Encoded, num_ids: int) -> tuple[TokenRow, Be
     return row, beliefs
 
 
-def measure(tables: Tables, text: str) -> dict[str, object]:
+def measure(target_folder: str, source_folder: str, text: str) -> dict[str, object]:
     """Return tokens per second of each way, and the ratio."""
-    target, source = tables.target, tables.source
+    target, source = load_tokenizer(target_folder), load_tokenizer(source_folder)
+    tables = build_tables(target, source, MatchSettings())
     texts = cut(target, text)
     encoded = list(zip(target.encode_many(texts), source.encode_many(texts), strict=True))
     made = [made_up(theirs.ids, source.size) for _, theirs in encoded]
@@ -135,13 +137,14 @@ def measure(tables: Tables, text: str) -> dict[str, object]:
     warp(*names)
     speeds["time_warping"] = len(mine.ids) / (time.perf_counter() - start)
     return {
+        "target": Path(target_folder).name,
+        "source": Path(source_folder).name,
         "rows": len(texts),
         "target_tokens": num_tokens,
         "tokens_per_row": num_tokens / len(texts),
         "tokens_per_second": speeds,
         "positions_over_time_warping": speeds["positions"] / speeds["time_warping"],
         "match_and_remap_over_time_warping": speeds["match_and_remap"] / speeds["time_warping"],
-        "goal_tokens_per_second": 1e6,
     }
 
 
@@ -157,29 +160,23 @@ def hardware() -> str:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("target", nargs="?", default=str(SHARED / "mistral-v1"))
-    parser.add_argument("source", nargs="?", default=str(SHARED / "gpt-neox-20b"))
-    parser.add_argument(
-        "--text",
-        type=Path,
-        nargs="*",
-        default=[ROOT / "LICENSE", *sorted((ROOT / "src").rglob("*.py"))],
-    )
+    parser.add_argument("--pair", nargs=2, action="append", metavar=("TARGET", "SOURCE"))
+    texts = [ROOT / "LICENSE", *sorted((ROOT / "src").rglob("*.py"))]
+    parser.add_argument("--text", type=Path, nargs="*", default=texts)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     text = "\n".join(path.read_text() for path in args.text)
-    tables = build_tables(load_tokenizer(args.target), load_tokenizer(args.source), MatchSettings())
+    pairs = args.pair or [(str(SHARED / a), str(SHARED / b)) for a, b in PAIRS]
     result = {
         "what": "match and remap, k = 10, one core",
-        "target": Path(args.target).name,
-        "source": Path(args.source).name,
         "hardware": hardware(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **measure(tables, text),
+        "goal_tokens_per_second": 1e6,
+        "pairs": [measure(target, source, text) for target, source in pairs],
     }
     day = datetime.now(tz=UTC).date().isoformat()
-    path = args.out / f"{day}_match_speed_{result['target']}_{result['source']}_{hardware()}.json"
+    path = args.out / f"match_speed-{day}-{hardware()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
