@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inarch.io.tokenizers import load_tokenizer
 from inarch.match import MatchSettings, build_map
 from inarch.match import report as module
-from inarch.match.homes import Homes, bytes_map
+from inarch.match.homes import bytes_map, homes_in
 from inarch.match.maps import VocabMap
 from inarch.match.report import match_report, view
 
@@ -37,7 +37,7 @@ class TestByHand:
     def test_counts(self, byte_level):
         target = byte_level(("h", "a"))
         source = byte_level(("h", "a"), ("ha", "ha"))
-        made = bytes_map(target, source, Homes(target))
+        made = bytes_map(target, source, homes_in(target))
         report = match_report(target, source, made, ["haha!", "ha!"])
         # target ha|ha|! and ha|!, source haha|! and ha|!: bytes 4, 5 and 2, 3 are common
         assert report.target_tokens == 5
@@ -51,7 +51,7 @@ class TestByHand:
 
     def test_keys_come_in_the_order_that_is_printed(self, byte_level):
         same = byte_level()
-        report = match_report(same, same, bytes_map(same, same, Homes(same)), ["a"])
+        report = match_report(same, same, bytes_map(same, same, homes_in(same)), ["a"])
         assert list(report._asdict())[:8] == [
             "target_tokens",
             "source_tokens",
@@ -65,7 +65,7 @@ class TestByHand:
 
     def test_no_texts(self, byte_level):
         same = byte_level()
-        report = match_report(same, same, bytes_map(same, same, Homes(same)), [""])
+        report = match_report(same, same, bytes_map(same, same, homes_in(same)), [""])
         assert report.target_tokens == report.available == 0
         assert report.tokens_per_second == 0
 
@@ -85,7 +85,7 @@ class TestByHand:
 class TestTheCheckCanFail:
     def test_a_shift_by_one_is_seen(self, byte_level, spm, monkeypatch):
         target, source = byte_level(("h", "a")), spm(("t", "h"))
-        made = bytes_map(target, source, Homes(target))
+        made = bytes_map(target, source, homes_in(target))
         text = ["that hat, that bath and the ban"]
         honest = module.pair_positions
         assert match_report(target, source, made, text).wrong == 0
@@ -101,7 +101,7 @@ class TestTheCheckCanFail:
 
     def test_and_in_texts_that_a_tokenizer_changed(self, byte_level, spm, monkeypatch):
         target, source = byte_level(), spm()
-        made = bytes_map(target, source, Homes(target))
+        made = bytes_map(target, source, homes_in(target))
         text = ["▁that hat"]  # ▁ becomes a space for the source
         honest = module.pair_positions
         report = match_report(target, source, made, text)
@@ -126,7 +126,7 @@ class TestTheCheckCanFail:
 def test_a6_any_text(byte_level, spm, text):
     kinds = [byte_level(("a", "t"), ("Ġ", "a")), spm(("▁", "▁"), ("▁", "a")), spm(("a", "t"))]
     for target, source in itertools.permutations(kinds, 2):
-        made = bytes_map(target, source, Homes(target))
+        made = bytes_map(target, source, homes_in(target))
         report = match_report(target, source, made, [text])
         assert report.used == report.available
         assert report.wrong == 0

@@ -9,7 +9,7 @@ import pytest
 from inarch.errors import DataError, MissingExtra
 from inarch.io.tokenizers import load_tokenizer
 from inarch.match import MatchSettings, build_map
-from inarch.match.homes import Homes, bytes_map
+from inarch.match.homes import bytes_map, homes_in
 from inarch.match.maps import NO_HOME
 from inarch.match.statistics import (
     Counts,
@@ -27,7 +27,7 @@ def home_name(vocab_map, target, source, name):
 
 @pytest.fixture
 def by_bytes():
-    return lambda target, source: bytes_map(target, source, Homes(target))
+    return lambda target, source: bytes_map(target, source, homes_in(target))
 
 
 class TestBytes:
@@ -113,12 +113,12 @@ class TestBytes:
 
 class TestHomes:
     def test_continuation_has_no_dummy_space(self, spm):
-        homes, target = Homes(spm(("▁", "a"))), spm(("▁", "a"))
+        homes, target = homes_in(spm(("▁", "a"))), spm(("▁", "a"))
         assert target.names[homes.of(b"ab")] == "a"
         assert target.names[homes.of(b" ab")] == "▁a"
 
     def test_nothing_has_no_home(self, spm):
-        assert Homes(spm()).of(b"") == NO_HOME
+        assert homes_in(spm()).of(b"") == NO_HOME
 
 
 class TestBaselines:

@@ -10,7 +10,7 @@ token that it starts with. With `prefix`, two kinds of positions more are served
     n-1  the target's next token covers several source tokens and ends with the last of them.  Its
          log-prob is the sum of theirs (chain rule), taken out of the first one's mass.
 
-Source:   the chain rule and Bayes; TRL's GOLD trainer and DSKD do likewise (facts, section 7).
+Source:   none published; the chain rule and Bayes.
 Shapes:   T = tokens of the target's row, P = positions of the source, M = positions spoken for,
           k = candidates kept.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inarch.match.homes import Homes
+from inarch.match.homes import Homes, homes_in
 from inarch.match.maps import NO_HOME, VocabMap
 from inarch.match.positions import pair_positions
 from inarch.match.remap import gather, homes_of, merged
@@ -53,7 +53,7 @@ def build_tables(
     corpus: Iterable[tuple[Encoded, Encoded]] | None = None,
 ) -> Tables:
     """Return the tables for a pair of tokenizers; see `inarch.match.vocabulary.build_map`."""
-    return Tables(target, source, build_map(target, source, settings, corpus), Homes(target))
+    return Tables(target, source, build_map(target, source, settings, corpus), homes_in(target))
 
 
 def align(row: TokenRow, beliefs: Beliefs, tables: Tables, coverage: Coverage) -> Aligned:

@@ -1,6 +1,6 @@
 """Where bytes of another vocabulary live in the target's: the map by canonical bytes.
 
-Source:   facts/fusechat.md, section 6, item 2; no paper describes it.
+Source:   none published.
 Differs:  from MinED and mapping statistics in that no string is ever compared for likeness: the
           home of bytes that are no token of the target is the first token that the target itself
           writes when it is asked to write them.
@@ -10,6 +10,7 @@ Shapes:   V_s = ids of the source.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,52 +24,59 @@ if TYPE_CHECKING:
     from inarch.io.tokenizers import Tokenizer
 
 
+@dataclass(frozen=True, eq=False)
 class Homes:
     """The target's tokens, looked up by bytes that are a continuation of some text."""
 
-    def __init__(self, target: Tokenizer) -> None:
-        self._target = target
-        self._exact = _ids_by_bytes(target)
-        self._longest = max(map(len, self._exact), default=0)
-        self._continue = _continuation_encoder(target)
-        self._known: dict[bytes, int] = {}
-
-    def exact(self, spelled: bytes) -> int:
-        """Return the token that spells exactly these bytes, or -1."""
-        return self._exact.get(spelled, NO_HOME)
+    target: Tokenizer
+    exact: dict[bytes, int]
+    """The token that spells exactly these bytes."""
+    longest: int
+    """Bytes of the longest token."""
+    encoder: tokenizers.Tokenizer | None
+    """The target's own, for text that is not the start of one; None where it has no backend."""
+    known: dict[bytes, int]
+    """What was looked up so far."""
 
     def of(self, spelled: bytes) -> int:
         """Return the token that spells these bytes, else the first of those that do, else -1."""
-        if spelled not in self._known:
+        if spelled not in self.known:
             self.look_up([spelled])
-        return self._known[spelled]
+        return self.known[spelled]
 
     def look_up(self, many: Iterable[bytes]) -> None:
         """Find the homes of many bytes at once, so that `of` is a look-up."""
         rest = []
         for spelled in many:
-            if spelled in self._exact:
-                self._known[spelled] = self._exact[spelled]
-            elif spelled not in self._known:
+            if spelled in self.exact:
+                self.known[spelled] = self.exact[spelled]
+            elif spelled not in self.known:
                 rest.append(spelled)
         for spelled, first in zip(rest, self._first_tokens(rest), strict=True):
-            piece = None if first == NO_HOME else self._target.pieces[first]
+            piece = None if first == NO_HOME else self.target.pieces[first]
             fits = bool(piece) and spelled.startswith(piece or b"")
-            self._known[spelled] = first if fits else self._longest_prefix(spelled)
+            self.known[spelled] = first if fits else self._longest_prefix(spelled)
 
     def _first_tokens(self, many: list[bytes]) -> list[int]:
         """Return the first token of the target's own encoding, -1 where it has none."""
-        if self._continue is None:
+        if self.encoder is None:
             return [NO_HOME] * len(many)
         texts = [spelled.decode("utf-8", "ignore") for spelled in many]
-        encodings = self._continue.encode_batch_fast(texts, add_special_tokens=False)
+        encodings = self.encoder.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids[0] if encoding.ids else NO_HOME for encoding in encodings]
 
     def _longest_prefix(self, spelled: bytes) -> int:
-        for length in range(min(len(spelled), self._longest), 0, -1):
-            if (found := self.exact(spelled[:length])) != NO_HOME:
-                return found
+        for length in range(min(len(spelled), self.longest), 0, -1):
+            if spelled[:length] in self.exact:
+                return self.exact[spelled[:length]]
         return NO_HOME
+
+
+def homes_in(target: Tokenizer) -> Homes:
+    """Return the look-up for a target, with nothing looked up yet."""
+    exact = _ids_by_bytes(target)
+    longest = max(map(len, exact), default=0)
+    return Homes(target, exact, longest, _continuation_encoder(target), {})
 
 
 def bytes_map(target: Tokenizer, source: Tokenizer, homes: Homes) -> VocabMap:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from inarch.errors import DataError
 from inarch.match.baselines import exact_map, min_edit_map
-from inarch.match.homes import Homes, bytes_map
+from inarch.match.homes import bytes_map, homes_in
 from inarch.match.maps import VocabMap, cached
 from inarch.match.statistics import count_pairs, statistics_map, statistics_released_map
 from inarch.records import Coverage
@@ -61,7 +61,7 @@ def build_map(
 
     def build() -> VocabMap:
         if method == "bytes":
-            return bytes_map(target, source, Homes(target))
+            return bytes_map(target, source, homes_in(target))
         return (exact_map if method == "exact" else min_edit_map)(target, source)
 
     return cached((method, target.digest, source.digest), build)
