@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from inarch.errors import SettingsError, WeightsError
+from inarch.io import models
 from inarch.io.models import head_width, load_model, max_positions, new_model
 
 LLAMA = {
@@ -105,6 +106,15 @@ OWN_CODE = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
 def test_a_fault_is_named(saved: Path, fault: Callable[[Path], Any], message: str) -> None:
     fault(saved)
     with pytest.raises(WeightsError, match=message):
+        load_model(saved)
+
+
+def test_bin_files_of_the_hub_are_not_read_either(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_bin(saved)
+    monkeypatch.setattr(models, "_check_files", lambda folder: None)  # it looks at folders only
+    with pytest.raises(WeightsError, match="no file named model.safetensors"):
         load_model(saved)
 
 

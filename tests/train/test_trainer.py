@@ -198,6 +198,14 @@ def test_lora_is_saved_merged_and_apart(tmp_path: Path) -> None:
     )
 
 
+def test_new_lora_weights_come_from_the_seed(tmp_path: Path) -> None:
+    settings = {"lora": LoraSettings(r=2), "max_steps": 1}
+    torch.manual_seed(1)
+    first = run(tmp_path / "a", **settings)
+    torch.manual_seed(2)
+    assert_near(run(tmp_path / "b", **settings), first, atol=0.0)
+
+
 EXPERTS = NO_DROPOUT | {"model_type": "mixtral", "num_local_experts": 3, "num_key_value_heads": 2}
 
 

@@ -66,7 +66,7 @@ def load_model(
             " causal LM that transformers knows, with safetensors weights"
         ) from error
     _check_tensors(name, report)
-    return model.to(device).eval()
+    return model.to(device)
 
 
 def new_model(config: Mapping[str, Any], vocab_size: int, seed: int) -> PreTrainedModel:
