@@ -50,9 +50,11 @@ def test_a_corpus_of_texts_and_chats(folders, tmp_path):
 
 def test_look_and_sentence(folders, tmp_path):
     file = tmp_path / "text.txt"
-    file.write_text("\n\n  \n" + TEXT)
-    assert flow.sentence_of(file) == "The quick brown fox"
+    file.write_text("\n\n  \nTwo words\nThe quick brown fox jumps\n")
+    assert flow.sentence_of(file) == "The quick brown fox jumps"
     assert flow.sentence_of(file, max_chars=5) == "The q"
+    file.write_text("\n\n你好\n")
+    assert flow.sentence_of(file) == "你好"
     tokens = flow.look(*folders, "The quick cat")
     assert "".join(token.text for token in tokens) == "The quick cat"
     assert {token.state for token in tokens} <= {"used", "prefix", "none"}

@@ -45,9 +45,9 @@ def look(target: str, source: str, text: str) -> list[ViewToken]:
 
 
 def sentence_of(text: Path, max_chars: int = 200) -> str:
-    """Return the first line of a file's first text that is not blank, cut to a few characters."""
-    lines = (line for part in _texts(text) for line in part.splitlines())
-    return next((line for line in lines if line.strip()), "")[:max_chars]
+    """Return the first line of a file with at least five words, or with any, cut to a length."""
+    lines = [line for part in _texts(text) for line in part.splitlines() if line.strip()]
+    return next((line for line in lines if len(line.split()) >= 5), (lines or [""])[0])[:max_chars]
 
 
 def _texts(path: Path) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inarch.match.maps import VocabMap
 
 _CANDIDATES = 10
+_ROW_TOKENS = 2000
 _TIMED_S = 0.5
 """Matching and remapping is repeated for at least this long."""
 
@@ -183,21 +184,23 @@ def _folded(spelled: bytes) -> str:
 
 
 def _speed(mine: Sequence[Encoded], theirs: Sequence[Encoded], vocab_map: VocabMap) -> float:
-    """Return target tokens matched and remapped per second, all texts laid end to end.
+    """Return target tokens matched and remapped per second.
 
-    The made-up candidates are the source's actual next token and random ones.
+    The texts are laid end to end, as often as it takes to make a row of the usual length; the
+    made-up candidates are the source's actual next token and random ones.
     """
+    num_tokens = sum(len(row.ids) for row in mine)
+    if not num_tokens:
+        return 0.0
+    rows = list(zip(mine, theirs, strict=True)) * -(-_ROW_TOKENS // num_tokens)
     ends, other_ends = [], []
     base = 0
-    for a, b in zip(mine, theirs, strict=True):
+    for a, b in rows:
         ends.append(np.where(a.ends == NO_BOUNDARY, NO_BOUNDARY, a.ends + base))
         other_ends.append(np.where(b.ends == NO_BOUNDARY, NO_BOUNDARY, b.ends + base))
         base += int(max(a.ends.max(initial=0), b.ends.max(initial=0))) + 1
-    target_ends = np.concatenate([np.zeros(0, np.int32), *ends]).astype(np.int32)
-    source_ends = np.concatenate([np.zeros(0, np.int32), *other_ends]).astype(np.int32)
-    if not len(target_ends):
-        return 0.0
-    ids, logps, tail = made_up(np.concatenate([row.ids for row in theirs]), len(vocab_map.ids))
+    target_ends, source_ends = np.concatenate(ends), np.concatenate(other_ends)
+    ids, logps, tail = made_up(np.concatenate([b.ids for _, b in rows]), len(vocab_map.ids))
     start, rounds = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < _TIMED_S or not rounds:
         _, at = pair_positions(target_ends, source_ends)
