@@ -243,6 +243,16 @@ def test_bf16_trains_float32_weights(tmp_path: Path, one_batch: TrainResult) -> 
     assert result.metrics["loss"] == pytest.approx(one_batch.metrics["loss"], rel=0.01)
 
 
+def test_the_model_is_left_as_an_ordinary_one(tmp_path: Path) -> None:
+    model = new_model(NO_DROPOUT, JOB["VOCAB"], seed=3)
+    plan = TrainSettings(**JOB["SETTINGS"] | {"precision": "bf16", "max_steps": 1})
+    result = train(model, JOB["make_rows"](), JOB["collate"], JOB["clm_loss"], plan, tmp_path)
+    ids = torch.arange(9)[None]
+    expected = AutoModelForCausalLM.from_pretrained(result.model)(input_ids=ids).logits
+    torch.testing.assert_close(model(input_ids=ids).logits, expected)
+    assert not model.training
+
+
 def test_progress_is_the_share_of_steps_done(one_batch: TrainResult) -> None:
     # the last window is step 7 alone, at whose start 6 of 7 steps are done
     assert one_batch.metrics["progress"] == pytest.approx(6 / 7)

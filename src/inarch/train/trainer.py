@@ -66,7 +66,8 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
     know.
 
     Args:
-        model: The model in float32, or with LoRA in any format. Changed in place.
+        model: The model in float32, or with LoRA in any format. Changed in place, and
+            left in evaluation mode.
         dataset: Rows by index. With ``group_by_length`` its ``lengths`` gives their tokens.
         collate: Rows to a batch of tensors, among them ``num_items``, an integer tensor ``[]``.
         loss: From model, batch and the share of training done, in [0, 1), to sums over its items.
@@ -166,9 +167,10 @@ def _rewind(metrics: Path, step: int) -> dict[str, float]:
 def _save(loop: Loop, out: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
     """Write the trained model; all processes take part in gathering its shards."""
     state = loop.accelerator.get_state_dict(loop.model_wrapped)
+    # Without the cast of bf16 around its forward, for a caller that goes on with the model.
+    model = loop.accelerator.unwrap_model(loop.model_wrapped, keep_fp32_wrapper=False).eval()
     if not loop.is_world_process_zero():
         return
-    model = loop.accelerator.unwrap_model(loop.model_wrapped)
     if loop.plan.settings.lora is not None:
         with write_atomic(out / "adapter") as temp:
             model.save_pretrained(temp)
