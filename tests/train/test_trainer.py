@@ -321,6 +321,11 @@ def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
         run(tmp_path, precision="fp16")
 
 
+def test_lora_on_modules_that_the_model_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="c_attn"):
+        run(tmp_path, lora=LoraSettings(target_modules=("c_attn",)))
+
+
 @pytest.mark.parametrize(
     ("name", "error"), [("tensorbord", SettingsError), ("comet_ml", MissingExtra)]
 )

@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
     folder = out / "checkpoints"
     plan = _plan(dataset, loss, settings, out)
     _check_generation_config(model)
-    use_cache = model.config.use_cache
+    use_cache = getattr(model.config, "use_cache", True)
     with quiet_transformers():
         args = arguments(settings, folder, num_steps(len(dataset), settings))
         set_seed(settings.seed)
@@ -130,16 +130,19 @@ def _plan(dataset: Sequence[Any], loss: Loss, settings: TrainSettings, out: Path
 
 def _with_lora(model: PreTrainedModel, lora: LoraSettings) -> Any:
     targets = lora.target_modules
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type="CAUSAL_LM",
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=targets if isinstance(targets, str) else list(targets),
-        ),
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
     )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise SettingsError(
+            f"found lora.target_modules {targets!r}, expected modules of the model: {error}"
+        ) from error
 
 
 def _check_generation_config(model: PreTrainedModel) -> None:
