@@ -329,6 +329,15 @@ class TestChangedText:
         for end, true in placed:  # inside white space that is collapsed, any place will do
             assert not text.encode()[min(end, true) : max(end, true)].strip(b" ")
 
+    def test_a_long_text_that_hardly_agrees(self):
+        # No four letters in a row are known; it must neither take for ever nor place wrongly.
+        rng = random.Random(0)
+        text = "".join(rng.choice("ab ") + rng.choice(["", "c"]) + "@" for _ in range(30_000))
+        pieces = [None if c == "@" else c.encode() for c in text]
+        laid = lay_by_characters(pieces, text).ends
+        placed = laid != NO_BOUNDARY
+        assert (laid[placed] == np.arange(1, len(text) + 1)[placed]).all()
+
     def test_the_end_of_a_window_leads_nowhere(self):
         # A window is 2048 letters. The first ends with the zz that is spelled for a §, and the
         # text's has a z in sight, two units on: to go there would lose all that follows.

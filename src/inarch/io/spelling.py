@@ -32,9 +32,11 @@ _UNKNOWN = b"\xff"
 """Stands for a token that spells nothing known (<unk>); no text has this byte."""
 _UNMATCHED = -9
 _WINDOW = 2048
-"""Characters aligned at once; doubled where nothing agrees."""
-_KEEP = 16
-"""Characters that agree in a row before the next window starts."""
+"""Characters aligned at once."""
+_WIDEST = 1 << 20
+"""Characters of a text to look at for what is spelled next."""
+_RUNS = (16, 8, 4)
+"""Characters in a row that must agree where a window is left; fewer only if need be."""
 
 
 class Alphabet(NamedTuple):
@@ -280,32 +282,33 @@ def _folded(text: str) -> tuple[str, list[int]]:
 def _aligned(left: str, right: str) -> Iterator[tuple[int, int]]:
     """Yield pairs of indices of a longest common subsequence, found window by window.
 
-    A window is left at the end of its last run of `_KEEP` agreeing characters, since the match of
-    what comes after may lie behind it. One without such a run is doubled, so that the whole rest is
-    looked at before anything is given up.
+    A window is left where enough characters in a row agree, since the match of what comes after
+    may lie behind it. Where none do, ``right`` may have a long stretch that ``left`` has not, and
+    its window is widened.
     """
     i = j = 0
-    window = _WINDOW
+    width = _WINDOW
     while i < len(left) and j < len(right):
-        pairs = _longest_common(left[i : i + window], right[j : j + window])
-        whole = i + window >= len(left) and j + window >= len(right)
-        kept = len(pairs) if whole else _last_run(pairs)
+        pairs = _longest_common(left[i : i + _WINDOW], right[j : j + width])
+        whole = i + _WINDOW >= len(left) and j + width >= len(right)
+        kept = len(pairs) if whole else _trusted(pairs)
         yield from ((i + a, j + b) for a, b in pairs[:kept])
-        if whole:
-            return
         if kept:
             i, j = i + pairs[kept - 1][0] + 1, j + pairs[kept - 1][1] + 1
-            window = _WINDOW
+            width = _WINDOW
+        elif j + width >= len(right) or width >= _WIDEST:
+            return
         else:
-            window *= 2
+            width *= 2
 
 
-def _last_run(pairs: list[tuple[int, int]]) -> int:
-    """Return how many pairs go up to the end of the last run of `_KEEP` neighbours."""
-    for last in range(len(pairs) - 1, _KEEP - 2, -1):
-        first = last - _KEEP + 1
-        if all(pairs[last][side] - pairs[first][side] == _KEEP - 1 for side in (0, 1)):
-            return last + 1
+def _trusted(pairs: list[tuple[int, int]]) -> int:
+    """Return how many pairs go up to the end of the last run of neighbours that is long enough."""
+    for length in _RUNS:
+        for last in range(len(pairs) - 1, length - 2, -1):
+            first = last - length + 1
+            if all(pairs[last][side] - pairs[first][side] == length - 1 for side in (0, 1)):
+                return last + 1
     return 0
 
 
