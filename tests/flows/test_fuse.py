@@ -213,6 +213,21 @@ def test_killed_while_teaching(world: Path, tmp_path: Path):
         assert path.read_bytes() == (tmp_path / "unbroken" / path.relative_to(out)).read_bytes()
 
 
+@pytest.mark.slow
+def test_two_processes_are_one(world: Path, tmp_path: Path):
+    settings = recipe(world, "alike", "other", fuse={"lambda": 0.3})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(settings.model_dump(mode="json", by_alias=True)))
+    # --multi_gpu without a GPU is gloo on the CPU; --cpu would start one process without MPI.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--module"]
+    command = [sys.executable, *launcher, "inarch", "fuse", path, "--out", tmp_path / "two"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=env, timeout=300)
+    fuse.run(settings, tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
 def test_a_shard_cut_in_half_is_made_anew(world: Path, tmp_path: Path, caplog):
     settings = recipe(world, "alike")
     teach.run(settings, tmp_path)

@@ -12,6 +12,7 @@ def test_what_is_written_is_read(tmp_path):
     write_examples(path, [EXAMPLES[:2], [plain]])
     stored = Examples(path)
     assert len(stored) == 3
+    assert stored.lengths == [9, 5, 5]
     for made, expected in zip((stored[0], stored[1]), EXAMPLES, strict=False):
         np.testing.assert_array_equal(made.row.ids, expected.row.ids)
         np.testing.assert_array_equal(made.row.supervised, expected.row.supervised)

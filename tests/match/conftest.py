@@ -14,18 +14,18 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("INARCH_CACHE", str(tmp_path / "cache"))
 
 
-def _byte_level(*merges, **specials):
+def _byte_level(*merges, add_prefix_space=False, **specials):
     vocabulary = {c: n for n, c in enumerate(byte_characters())}
     for left, right in merges:
         vocabulary[left + right] = len(vocabulary)
     backend = Backend(models.BPE(vocab=vocabulary, merges=list(merges)))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     backend.decoder = decoders.ByteLevel()
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, **(specials or {"eos_token": "<|end|>"}))
     return wrap_tokenizer(hf, "bytes")
 
 
-def _spm(*merges, words=()):
+def _spm(*merges, words=(), scheme=None):
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", *"abnht!", *words]
     tokens += [left + right for left, right in merges]
     backend = Backend(
@@ -37,9 +37,12 @@ def _spm(*merges, words=()):
             byte_fallback=True,
         )
     )
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
+    if scheme is None:
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )

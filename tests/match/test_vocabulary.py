@@ -112,10 +112,21 @@ class TestBytes:
 
 
 class TestHomes:
-    def test_continuation_has_no_dummy_space(self, spm):
-        homes, target = homes_in(spm(("▁", "a"))), spm(("▁", "a"))
-        assert target.names[homes.of(b"ab")] == "a"
-        assert target.names[homes.of(b" ab")] == "▁a"
+    @pytest.mark.parametrize("scheme", [None, "always", "first", "never"])
+    def test_continuation_has_no_dummy_space(self, spm, scheme):
+        # b and at make bat, but ▁b comes first where there is a space, real or dummy
+        target = spm(("▁", "b"), ("a", "t"), ("b", "at"), scheme=scheme)
+        homes = homes_in(target)
+        assert target.names[homes.of(b"bath")] == "bat"
+        assert target.names[homes.of(b" bath")] == "▁b"
+
+    def test_nor_has_that_of_a_byte_level_target(self, byte_level):
+        target = byte_level(("Ġ", "b"), ("a", "t"), ("b", "at"), add_prefix_space=True)
+        assert target.names[homes_in(target).of(b"bath")] == "bat"
+
+    def test_the_spelling_of_a_special_token_is_text(self, spm):
+        target = spm(words=["<", "/", "s", ">", "</"])  # no merge makes </
+        assert target.names[homes_in(target).of(b"</s>a")] == "<"
 
     def test_nothing_has_no_home(self, spm):
         assert homes_in(spm()).of(b"") == NO_HOME

@@ -58,6 +58,7 @@ def _run_one(settings: FuseRun, out: Path) -> None:
         if opened.done:
             logger.info("%s is complete; nothing to do", out)
             return
+        opened.wait_for("num_documents")
         cut = cut_corpus(settings, out)
         panel = panel_of(settings, cut.corpus)
         dataset, to_batch, facts = _training_set(settings, panel, cut, out)

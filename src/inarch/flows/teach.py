@@ -1,6 +1,7 @@
 """``teach``: what each model of a run believes about the corpus, kept on disk shard by shard."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,10 @@ def device_of(settings: FuseRun) -> str:
     if settings.device != "auto":
         return settings.device
     accelerator = torch.accelerator.current_accelerator()
-    return "cpu" if accelerator is None else accelerator.type
+    if accelerator is None:
+        return "cpu"
+    # Under a launcher, each process has an accelerator of its own.
+    return f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
 
 
 def model_digest(model: ModelSettings) -> str:

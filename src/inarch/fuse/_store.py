@@ -63,6 +63,11 @@ class Examples(Sequence[Example]):
         self._batches = table.to_batches()
         self._starts = np.cumsum([0, *(len(batch) for batch in self._batches)])
 
+    @property
+    def lengths(self) -> list[int]:
+        """Return the tokens of each example."""
+        return [n for batch in self._batches for n in batch["tokens"].value_lengths().to_pylist()]
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

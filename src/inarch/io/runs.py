@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+_POLL_S = 0.2
 PACKAGES = (
     "torch",
     "transformers",
@@ -62,6 +63,18 @@ class Stage:
         """Add facts, such as a count of skipped rows, to the manifest on disk."""
         self.manifest["facts"] = self.facts | facts
         self._save()
+
+    def wait_for(self, fact: str) -> None:
+        """Return once the first process of a launch has noted ``fact``; there, at once.
+
+        What only one process may make is made before that note. The launcher ends the others when
+        the first one fails.
+        """
+        while not _is_first_process():
+            path = self.folder / MANIFEST
+            if path.exists() and fact in json.loads(path.read_text(encoding="utf-8"))["facts"]:
+                return
+            time.sleep(_POLL_S)
 
     def _save(self) -> None:
         if _is_first_process():
