@@ -114,15 +114,16 @@ class TestBytes:
 class TestHomes:
     @pytest.mark.parametrize("scheme", [None, "always", "first", "never"])
     def test_continuation_has_no_dummy_space(self, spm, scheme):
-        # b and at make bat, but ▁b comes first where there is a space, real or dummy
-        target = spm(("▁", "b"), ("a", "t"), ("b", "at"), scheme=scheme)
+        # written b|ath, and ▁b|ath after a space, real or dummy; bat is the longest prefix
+        target = spm(("▁", "b"), ("a", "t"), ("at", "h"), ("b", "at"), scheme=scheme)
         homes = homes_in(target)
-        assert target.names[homes.of(b"bath")] == "bat"
+        assert target.names[homes.of(b"bath")] == "b"
         assert target.names[homes.of(b" bath")] == "▁b"
 
     def test_nor_has_that_of_a_byte_level_target(self, byte_level):
-        target = byte_level(("Ġ", "b"), ("a", "t"), ("b", "at"), add_prefix_space=True)
-        assert target.names[homes_in(target).of(b"bath")] == "bat"
+        merges = ("Ġ", "b"), ("a", "t"), ("at", "h"), ("b", "at")
+        target = byte_level(*merges, add_prefix_space=True)
+        assert target.names[homes_in(target).of(b"bath")] == "b"
 
     def test_the_spelling_of_a_special_token_is_text(self, spm):
         target = spm(words=["<", "/", "s", ">", "</"])  # no merge makes </
