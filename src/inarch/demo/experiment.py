@@ -70,18 +70,16 @@ class Variant(NamedTuple):
 BASELINE = "plain"
 VARIANTS: dict[str, Variant] = {
     "plain": Variant("plain training"),
-    "fusellm-0.9": Variant("FuseLLM, λ 0.9", FuseSettings(lambda_=0.9)),
-    "fusellm-0.5": Variant("FuseLLM, λ 0.5", FuseSettings(lambda_=0.5)),
-    "pairs": Variant(
-        "FuseChat pair", FuseSettings(lambda_=0.5, pairwise=True, when_target_wins="gold")
-    ),
+    "fusellm-0.9": Variant("FuseLLM λ 0.9", FuseSettings(lambda_=0.9)),
+    "fusellm-0.5": Variant("FuseLLM λ 0.5", FuseSettings(lambda_=0.5)),
+    "pairs": Variant("FuseChat", FuseSettings(lambda_=0.5, pairwise=True, when_target_wins="gold")),
     "self": Variant(
-        "its own beliefs, λ 0.5",
+        "its own beliefs λ 0.5",
         FuseSettings(lambda_=0.5, include_target=False),
         listens_to=(TARGET.name,),
     ),
-    "clean": Variant("plain, clean labels", corpus="clean"),
-    "plain-twice": Variant("plain, twice the steps", num_passes=2),
+    "clean": Variant("plain on clean labels", corpus="clean"),
+    "plain-twice": Variant("plain, twice as long", num_passes=2),
 }
 """``self`` and ``clean`` show what is not the sources' doing, and what could be had at best."""
 

@@ -168,7 +168,7 @@ def _labels(size: Size) -> dict[str, str]:
     for name in size.variants:
         variant = VARIANTS[name]
         if variant.is_pairwise:
-            labels |= {f"pair-{s}": f"{variant.label} with {s}" for s in variant.listens_to}
+            labels |= {f"pair-{s}": f"{variant.label} + {s}" for s in variant.listens_to}
         else:
             labels[name] = variant.label
     return labels

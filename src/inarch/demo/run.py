@@ -37,11 +37,11 @@ from inarch.io.files import read_metrics, write_atomic
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
-FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"))
+FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs", "clean"))
 QUICK = Size(("plain", "fusellm-0.5"))
 
 _MAX_PROCESSES = 8
-_STEPS_PER_MINUTE = 1000
+_STEPS_PER_MINUTE = 2200
 """Optimiser steps that two processes of one thread do in a minute; measured, for ``--dry-run``."""
 
 
