@@ -84,6 +84,8 @@ class Beliefs(NamedTuple):
     """Their log-probs, in nats, ``[P, k]``."""
     tail: NDArray[np.float32]
     """Log of the mass of all other tokens, in nats, ``[P]``."""
+    exact: bool = True
+    """The model's tokens spell the document's bytes; see ``TokenRow.exact``."""
 
 
 class Aligned(NamedTuple):

@@ -109,3 +109,20 @@ def test_any_number_of_candidates_and_order_of_ties(granularity: str):
     assert (made.sum(axis=0) == 1).all()
     twice = weights(*models, *models, target=edges, granularity=granularity)
     np.testing.assert_array_equal(twice[:5], made)
+
+
+def test_what_is_between_two_answers_is_no_byte():
+    # Answers of 3 and 2 bytes: coordinates 0..3, 4 after the turn; 6..8, 9. Seven nats for
+    # 3 + 1 + 2 + 1 bytes and ends of turns are one nat per byte, not 7 / 9.
+    ends, nexts = [0, 3, 6, 8], [3, 4, 8, 9]
+    model = beliefs([0, 1], [1.0])._replace(
+        ends=np.array(ends, np.int32),
+        next_ends=np.array(nexts, np.int32),
+        next_logps=-np.array([3, 1, 2, 1], np.float32),
+    )
+    target = Places(np.array(ends, np.int32), np.array(nexts, np.int32))
+    paid = costs([timeline(model)], target, FuseSettings())
+    np.testing.assert_allclose(paid, [[1.0] * 4], rtol=1e-6)
+    for granularity in ("span", "token"):
+        paid = costs([timeline(model)], target, FuseSettings(granularity=granularity))
+        np.testing.assert_allclose(paid, [[1.0] * 4], rtol=1e-6)

@@ -88,7 +88,9 @@ def test_nan_is_an_error_that_names_the_row(model):
     network = load_model(str(folder))
     with torch.no_grad():
         network.get_output_embeddings().weight[3, 0] = math.nan
-    with pytest.raises(WeightsError, match=r"gives NaN or infinity at row \d; expected finite"):
+    with pytest.raises(
+        WeightsError, match=r"gives NaN or infinity at row \d of the corpus; expected finite"
+    ):
         capture(network, rows, TeachSettings())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from inarch.errors import DataError
 from inarch.records import Beliefs, Document
-from inarch.teach.store import id_type, quantised, read_shard, write_shard
+from inarch.teach.store import counts, id_type, quantised, read_shard, write_shard
 
 
 def documents(num: int) -> list[Document]:
@@ -31,17 +31,20 @@ def beliefs(num_positions: int, vocab_size: int, seed: int, k: int = 10) -> Beli
 
 @pytest.mark.parametrize("vocab_size", [200, 32_000, 152_000])
 def test_what_is_written_is_read(tmp_path, vocab_size: int):
-    told = [beliefs(n, vocab_size, n) for n in (7, 0, 300)]
+    told = [beliefs(n, vocab_size, n)._replace(exact=n != 7) for n in (7, 0, 300)]
     write_shard(tmp_path / "s.parquet", documents(3), told, vocab_size)
     for made, expected in zip(read_shard(tmp_path / "s.parquet", documents(3)), told, strict=True):
         expected = quantised(expected)
-        for name in Beliefs._fields:
+        assert made.exact is expected.exact
+        for name in Beliefs._fields[:-1]:
             a, b = getattr(made, name), getattr(expected, name)
             assert a.dtype == b.dtype
             if len(expected.ends):
                 np.testing.assert_array_equal(a, b)
             else:
                 assert len(a) == 0
+
+    assert counts(tmp_path / "s.parquet") == (307, 1)
 
 
 def test_mass_and_tail_sum_to_one():

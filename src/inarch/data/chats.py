@@ -77,7 +77,7 @@ def _rendered(template: Any, messages: Sequence[Message]) -> str:
         rendered: str = template.apply_chat_template(
             [m._asdict() for m in messages], tokenize=False
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:  # what its author did not foresee
         raise UnreadableChat(f"the chat template refuses the chat: {error}") from error
     return rendered
 

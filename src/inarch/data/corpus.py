@@ -187,7 +187,8 @@ def _raw(row: Any, where: str) -> Raw:
             f"{where}: found {type(row).__name__}; expected an object with text or messages"
         )
     domain = str(row.get("domain") or "")
-    turns = row.get("messages") or row.get("conversations")
+    turns = row.get("messages")
+    turns = row.get("conversations") if turns is None else turns
     if turns is not None:
         return Raw(where, None, tuple(_message(turn, where) for turn in turns), domain)
     if not isinstance(row.get("text"), str):

@@ -106,10 +106,10 @@ def _cut_points(
             reach = min(reach, int(e[last]) if last < len(e) - 1 else total)
         if reach == total:
             return cuts
-        fitting = shared[(shared > start) & (shared <= reach)]
-        if not len(fitting):
+        last_fitting = int(np.searchsorted(shared, reach, side="right")) - 1
+        if last_fitting < 0 or shared[last_fitting] <= start:
             return []
-        start = int(fitting[-1])
+        start = int(shared[last_fitting])
         cuts.append(start)
 
 

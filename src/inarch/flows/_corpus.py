@@ -15,7 +15,7 @@ from inarch.data import Corpus, Reader, documents, read_raw, write_documents
 from inarch.errors import DataError, WeightsError
 from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.io.files import digest_file
-from inarch.io.models import max_positions
+from inarch.io.models import max_positions, new_config
 from inarch.io.progress import track
 from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
@@ -61,7 +61,7 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
     inputs = {reader.tokenizer.name: reader.tokenizer.digest for reader in readers}
     inputs["data"] = _data_digest(settings.data.path)
     own = to_dict(settings.data) | {"max_tokens": limit}
-    name = _key(own, inputs)
+    name = short_digest(own, inputs)
     folder = work_folder(settings, out) / f"corpus-{name}"
     with stage(folder, "corpus", own, inputs) as opened:
         path = folder / "documents.arrow"
@@ -89,7 +89,8 @@ def _counted(found: Iterable[Document], advance: Callable[[int], None]) -> Itera
         yield document
 
 
-def _key(settings: dict[str, object], inputs: dict[str, str]) -> str:
+def short_digest(settings: dict[str, object], inputs: dict[str, str]) -> str:
+    """Return eight hexadecimal digits that tell settings with their inputs from others."""
     content = json.dumps([settings, sorted(inputs.items())], sort_keys=True)
     return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
@@ -99,8 +100,9 @@ def _data_digest(path: str) -> str:
 
 
 def _max_positions(model: ModelSettings) -> int | None:
-    if model.path is None:
-        return (model.scratch or {}).get("max_position_embeddings")
+    if model.scratch is not None:
+        vocab_size = tokenizer_at(model.tokenizer_path).size
+        return max_positions(new_config(model.scratch, vocab_size))
     try:
         return max_positions(AutoConfig.from_pretrained(model.path, trust_remote_code=False))
     except (OSError, ValueError) as error:

@@ -45,17 +45,23 @@ class Panel(NamedTuple):
 
 
 class Tally:
-    """Who was believed where, by domain, in target tokens and documents."""
+    """What the target reads, and who is believed where, by domain."""
 
     def __init__(self) -> None:
         self.winners: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.num_tokens = 0
         self.num_spoken = 0
+        self.num_empty = 0
+        self.num_inexact = 0
 
-    def add(self, panel: Panel, document: Document, lesson: Lesson) -> None:
+    def add(self, panel: Panel, document: Document, row: TokenRow, lesson: Lesson | None) -> None:
         """Count one document, for the candidate that wins most of its positions."""
+        self.num_empty += not row.supervised.any()
+        self.num_inexact += not row.exact
+        self.num_tokens += int(row.supervised.sum())
+        if lesson is None:
+            return
         voices = lesson.winner[lesson.winner != NOBODY]
-        self.num_tokens += len(lesson.winner)
         self.num_spoken += len(voices)
         name = panel.names[int(np.bincount(voices).argmax())] if len(voices) else "label"
         self.winners[document.domain][name] += 1
@@ -64,6 +70,8 @@ class Tally:
         """Return the counts for a manifest."""
         return {
             "num_tokens": self.num_tokens,
+            "num_rows_without_a_prediction": self.num_empty,
+            "num_inexact_rows": self.num_inexact,
             "spoken_frac": self.num_spoken / max(self.num_tokens, 1),
             "winners": {domain: dict(names) for domain, names in sorted(self.winners.items())},
         }

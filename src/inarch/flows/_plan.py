@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from inarch.data import read, read_raw, usable
-from inarch.errors import InarchError
+from inarch.data import Reader, UnreadableChat, read, read_raw, usable
+from inarch.errors import WeightsError
 from inarch.flows._corpus import reader_of
 from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.flows.teach import device_of
 from inarch.io.models import new_model, quiet_transformers
-from inarch.records import Document
+from inarch.records import Document, TokenRow
 from inarch.teach.store import id_type
 
 _SAMPLE_ROWS = 200
@@ -57,17 +57,24 @@ def plan(settings: FuseRun, *, train: bool = True) -> dict[str, object]:
             known = False
             continue
         per_token = _bytes_per_token(settings.teach.top_k, need.id_bytes)
-        seconds += 2 * need.num_weights * need.num_tokens / speed
-        disk_gib += 0.0 if settings.teach.online else need.num_kept * per_token / 2**30
-        memory_gib = max(memory_gib, 4 * need.num_weights / 2**30)
+        passes = _passes(settings, rows) if settings.teach.online else 1.0
+        seconds += 2 * need.num_weights * need.num_tokens * passes / speed
+        weights_gib = 4 * need.num_weights / 2**30
+        if settings.teach.online:
+            memory_gib += weights_gib
+        else:
+            memory_gib = max(memory_gib, weights_gib)
+            disk_gib += need.num_kept * per_token / 2**30
     target = needs[settings.target.label]
     if train and target is not None:
         num_tokens, passes = target.num_tokens, _passes(settings, rows)
         facts["train: tokens"] = round(num_tokens * passes)
         seconds += 6 * target.num_weights * num_tokens * passes / speed
-        # Weights, gradients and two moments, all float32; one set of weights is the result.
-        memory_gib = max(memory_gib, 16 * target.num_weights / 2**30)
-        disk_gib += 4 * target.num_weights / 2**30
+        # Weights, gradients and two moments, all float32.
+        training_gib = 16 * target.num_weights / 2**30
+        online = settings.teach.online
+        memory_gib = memory_gib + training_gib if online else max(memory_gib, training_gib)
+        disk_gib += _training_disk(settings, target) / 2**30
     known = known and target is not None
     more = "" if known else f"{_UNKNOWN} beyond what is on this machine; at least "
     return facts | {
@@ -99,9 +106,9 @@ def _need(
 ) -> _Need | None:
     try:
         reader = reader_of(settings, model)
-        rows = read(reader, sample)
-    except InarchError:
+    except WeightsError:
         return None
+    rows = [row for document in sample for row in _readable(reader, document)]
     num_weights = _num_weights(model, reader.tokenizer.size)
     if num_weights is None:
         return None
@@ -111,6 +118,13 @@ def _need(
         num_weights=num_weights,
         id_bytes=id_type(reader.tokenizer.size).itemsize,
     )
+
+
+def _readable(reader: Reader, document: Document) -> list[TokenRow]:
+    try:
+        return read(reader, [document])
+    except UnreadableChat:  # the run counts it and goes on
+        return []
 
 
 def _num_weights(model: ModelSettings, vocab_size: int) -> int | None:
@@ -134,6 +148,16 @@ def _bytes_per_token(top_k: int, id_bytes: int) -> int:
     """Return the bytes of a kept token before compression, which takes off about a third."""
     ids, logps, tail, next_token, coordinates = top_k * id_bytes, 2 * top_k, 2, id_bytes + 4, 2
     return ids + logps + tail + next_token + coordinates
+
+
+def _training_disk(settings: FuseRun, target: _Need) -> float:
+    """Return the bytes of the training examples, the checkpoints and the result."""
+    per_token = 16 + (6 * settings.teach.top_k if settings.candidates else 0)
+    examples = 0.0 if settings.teach.online else target.num_tokens * per_token
+    saves = settings.train.save_every_steps is not None
+    # A checkpoint holds weights and both moments; the next is written before the last one goes.
+    num_checkpoints = settings.train.keep_checkpoints + 1 if saves else 0
+    return examples + (12 * num_checkpoints + 4) * target.num_weights
 
 
 def _operations_per_s(device: str) -> float:

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from inarch.data.corpus import DataSettings
 from inarch.fuse.settings import FuseSettings
 from inarch.match.vocabulary import MatchSettings
-from inarch.settings import Settings
+from inarch.settings import Settings, to_dict
 from inarch.teach.settings import TeachSettings
 from inarch.train.settings import TrainSettings
 
@@ -51,6 +51,21 @@ class ModelSettings(Settings):
         return self.tokenizer or self.path or ""
 
 
+_COSTS_ONLY = {
+    "": ("work", "device"),
+    "teach": ("batch_tokens",),
+    "train": (
+        "keep_checkpoints",
+        "log_every_steps",
+        "micro_batch_size",
+        "num_workers",
+        "report_to",
+        "save_every_steps",
+    ),
+}
+"""Settings by section that change what a run costs or shows, and not its result."""
+
+
 class FuseRun(Settings):
     """A run of ``fuse``: what the sources know goes into the target."""
 
@@ -63,8 +78,8 @@ class FuseRun(Settings):
     match: MatchSettings = MatchSettings()
     fuse: FuseSettings = FuseSettings()
     train: TrainSettings = TrainSettings()
-    device: str = "auto"
-    """``auto`` takes an accelerator where there is one; else a torch device, such as ``cpu``."""
+    device: Literal["auto", "cpu"] = "auto"
+    """``auto`` takes the accelerator of this process where there is one."""
     work: str | None = None
     """Folder for the cut corpus and the teachers' beliefs, which runs may share; by default the
     output folder."""
@@ -75,8 +90,35 @@ class FuseRun(Settings):
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:
             raise ValueError(f"two models are called {twice.pop()!r}; give one of them a name")
-        if self.fuse.pairwise and not self.sources:
-            raise ValueError("fuse.pairwise needs sources")
+        return self
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        over_ids = self.fuse.objective not in ("uld", "chunk")
+        prefix = self.match.coverage == "prefix" and over_ids
+        mistakes = (
+            (self.fuse.pairwise and not self.sources, "fuse.pairwise needs sources"),
+            (
+                self.teach.temperature != 1 and prefix,
+                "teach.temperature other than 1 needs match.coverage: boundary, since prefix"
+                " follows a source along the text, whose tokens are kept at temperature 1",
+            ),
+            (
+                self.teach.online and self.train.num_workers > 0,
+                "teach.online runs models while batches are made; it needs train.num_workers: 0",
+            ),
+            (
+                self.teach.online and self.train.group_by_length,
+                "teach.online does not know the length of rows; it needs group_by_length: false",
+            ),
+            (
+                not over_ids and self.match.vocabulary != "bytes",
+                f"match.vocabulary has no effect under fuse.objective: {self.fuse.objective}",
+            ),
+        )
+        for wrong, message in mistakes:
+            if wrong:
+                raise ValueError(message)
         return self
 
     @property
@@ -84,3 +126,12 @@ class FuseRun(Settings):
         """Return the models whose beliefs are compared, in the order in which ties are decided."""
         own = (self.target,) if self.sources and self.fuse.include_target else ()
         return own + self.sources
+
+
+def result_settings(settings: FuseRun) -> dict[str, Any]:
+    """Return the settings that decide the result; a run may go on with others changed."""
+    own: dict[str, Any] = to_dict(settings)
+    for section, names in _COSTS_ONLY.items():
+        for name in names:
+            (own[section] if section else own).pop(name)
+    return own

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.io.files import digest_folder
 from inarch.io.models import DTYPES, head_width, load_model, new_model
 from inarch.io.progress import track
-from inarch.io.runs import Stage, stage
+from inarch.io.runs import stage
 from inarch.records import Beliefs, Document
 from inarch.settings import to_dict
 from inarch.teach.capture import capture
-from inarch.teach.store import quantised, read_shard, write_shard
+from inarch.teach.store import counts, quantised, read_shard, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -48,55 +49,69 @@ def teach(settings: FuseRun, model: ModelSettings, cut: Cut, out: Path) -> Path:
     Shards that are whole are kept; a shard that was cut is made anew.
     """
     folder = work_folder(settings, out) / "teach" / f"{model.label}-{cut.key[:8]}"
-    own = to_dict(settings.teach)
-    for costs_only in ("batch_tokens", "online"):
-        own.pop(costs_only)
-    own |= {"bos": settings.data.bos, "eos": settings.data.eos}
-    inputs = {"model": model_digest(model), "documents": cut.key}
-    reader = reader_of(settings, model)
-    if settings.data.template == "target":
-        inputs["template"] = reader.template.digest
+    own, inputs = beliefs_key(settings, model, cut)
     with stage(folder, "teach", own, inputs) as opened:
         missing = [i for i in range(num_shards(settings, cut)) if not _is_whole(folder, i)]
         if missing:
-            _capture_shards(settings, model, cut, opened, missing)
+            _capture_shards(settings, model, cut, folder, missing)
+            kept, inexact = map(sum, zip(*map(counts, folder.glob("shard-*.parquet")), strict=True))
+            opened.note(num_kept_tokens=kept, num_inexact_rows=inexact)
+        if opened.facts["num_inexact_rows"]:
+            logger.warning(
+                "%s: its tokenizer changes the text of %d rows; they are matched by characters",
+                model.label,
+                opened.facts["num_inexact_rows"],
+            )
     return folder
 
 
+def beliefs_key(
+    settings: FuseRun, model: ModelSettings, cut: Cut
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the settings and the inputs that decide what a model believes about a corpus."""
+    own = to_dict(settings.teach)
+    for costs_only in ("batch_tokens", "online"):
+        own.pop(costs_only)
+    own |= {"bos": settings.data.bos, "eos": settings.data.eos, "dtype": model.dtype}
+    if model.scratch is not None:
+        own |= {"scratch": model.scratch, "seed": settings.train.seed}
+    template = reader_of(settings, model).template
+    inputs = {
+        "model": model_digest(model),
+        "documents": cut.key,
+        "tokenizer": template.digest,
+        "template": str(template.hf.chat_template or ""),
+    }
+    return own, inputs
+
+
 def _capture_shards(
-    settings: FuseRun, model: ModelSettings, cut: Cut, opened: Stage, missing: Sequence[int]
+    settings: FuseRun, model: ModelSettings, cut: Cut, folder: Path, missing: Sequence[int]
 ) -> None:
     reader = reader_of(settings, model)
     network = load(model, reader, settings)
     num_documents = len(cut.corpus)
-    done = (num_shards(settings, cut) - len(missing)) * settings.teach.shard_rows
-    title = f"teach {model.label}"
-    num_inexact = num_kept = 0
-    with track(title, num_documents, "rows", done=min(done, num_documents)) as advance:
+    done = min(
+        (num_shards(settings, cut) - len(missing)) * settings.teach.shard_rows, num_documents
+    )
+    with track(f"teach {model.label}", num_documents, "rows", done=done) as advance:
         for shard in missing:
-            rows_of = shard_slice(settings, shard)
-            documents = cut.corpus[rows_of]
-            beliefs, inexact = believe(network, reader, documents, settings)
-            write_shard(shard_path(opened.folder, shard), documents, beliefs, head_width(network))
-            num_inexact += inexact
-            num_kept += sum(len(b.ends) for b in beliefs)
-            advance(len(documents))
-    opened.note(num_kept_tokens=num_kept, num_inexact_rows=num_inexact)
-    if num_inexact:
-        logger.warning(
-            "%s: its tokenizer changes the text of %d rows; they are matched by characters",
-            model.label,
-            num_inexact,
-        )
+            documents = cut.corpus[shard_slice(settings, shard)]
+            beliefs = believe(network, reader, documents, settings, advance)
+            write_shard(shard_path(folder, shard), documents, beliefs, head_width(network))
 
 
 def believe(
-    network: Any, reader: Reader, documents: Sequence[Document], settings: FuseRun
-) -> tuple[list[Beliefs], int]:
-    """Return a model's beliefs about documents as a shard would keep them, and the inexact rows."""
+    network: Any,
+    reader: Reader,
+    documents: Sequence[Document],
+    settings: FuseRun,
+    advance: Callable[[int], None] = lambda num_rows: None,
+) -> list[Beliefs]:
+    """Return a model's beliefs about documents, with the precision that a shard keeps."""
     rows = read(reader, documents)
-    beliefs = capture(network, rows, settings.teach)
-    return [quantised(b) for b in beliefs], sum(not row.exact for row in rows)
+    numbers = [document.index for document in documents]
+    return [quantised(b) for b in capture(network, rows, settings.teach, numbers, advance)]
 
 
 def load(model: ModelSettings, reader: Reader, settings: FuseRun) -> Any:
@@ -111,8 +126,8 @@ def load(model: ModelSettings, reader: Reader, settings: FuseRun) -> Any:
 
 def device_of(settings: FuseRun) -> str:
     """Return the torch device of a run."""
-    if settings.device != "auto":
-        return settings.device
+    if settings.device == "cpu":
+        return "cpu"
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None:
         return "cpu"
@@ -122,10 +137,12 @@ def device_of(settings: FuseRun) -> str:
 
 def model_digest(model: ModelSettings) -> str:
     """Return what identifies a model's weights and tokenizer."""
-    if model.path is None:
-        return f"scratch {model.scratch} {digest_folder(model.tokenizer_path)}"
-    digest = digest_folder(model.path)
-    return digest if model.tokenizer is None else f"{digest} {digest_folder(model.tokenizer)}"
+    places = filter(None, (model.path, model.tokenizer))
+    return " ".join(_digest(place) for place in places)
+
+
+_digest = lru_cache(maxsize=64)(digest_folder)
+"""Weights are read once per process for this, however many pairs share them."""
 
 
 def num_shards(settings: FuseRun, cut: Cut) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inarch.fuse._cost import Floats, Places, Timeline, between, filled, units
+from inarch.numerics import merged
 from inarch.records import Aligned
 
 NOBODY = -1
@@ -89,42 +90,30 @@ def _silent(
 
 def _mix(
     shares_KP: Floats, candidates: Sequence[Aligned], at_P: NDArray[np.int32], top_k: int
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
     """Return ids, log-probs and tail of the weighted sum at positions with several voices."""
-    shares_KP = shares_KP / shares_KP.sum(axis=0)
-    parts = []
-    for share_P, candidate in zip(shares_KP, candidates, strict=True):
-        if not share_P.any():
-            continue
-        rows = np.searchsorted(candidate.positions, at_P).clip(max=len(candidate.positions) - 1)
-        here = (share_P > 0)[:, None]
-        probs = np.where(here, np.exp(candidate.logps[rows].astype(np.float64)), 0.0)
-        rest = np.where(here[:, 0], np.exp(candidate.tail[rows].astype(np.float64)), 0.0)
-        found = np.where(here, candidate.ids[rows], -1)
-        parts.append((found, probs * share_P[:, None], rest * share_P))
-    ids = np.concatenate([p[0] for p in parts], axis=1)
-    probs = np.concatenate([p[1] for p in parts], axis=1)
-    order = np.argsort(ids, axis=1, kind="stable")
-    ids, probs = np.take_along_axis(ids, order, 1), np.take_along_axis(probs, order, 1)
-
-    # Sums over equal ids: the running total at an id's last slot, less that at the id before.
-    total = np.cumsum(probs, axis=1)
-    last = np.concatenate([ids[:, 1:] != ids[:, :-1], np.ones((len(ids), 1), bool)], axis=1)
-    before = np.maximum.accumulate(np.where(last, total, 0.0), axis=1)
-    before = np.concatenate([np.zeros((len(ids), 1)), before[:, :-1]], axis=1)
-    summed = np.where(last & (ids >= 0), total - before, 0.0)
-
-    best = np.argsort(-summed, axis=1, kind="stable")[:, :top_k]
-    kept = np.take_along_axis(summed, best, 1)
-    rest = sum(p[2] for p in parts) + summed.sum(axis=1) - kept.sum(axis=1)
     with np.errstate(divide="ignore"):
-        kept_ids = np.where(kept > 0, np.take_along_axis(ids, best, 1), -1).astype(np.int32)
-        width = top_k - kept.shape[1]
-        return (
-            np.pad(kept_ids, ((0, 0), (0, width)), constant_values=-1),
-            np.pad(np.log(kept), ((0, 0), (0, width)), constant_values=-np.inf),
-            np.log(np.maximum(rest, 0.0)),
-        )
+        log_shares_KP = np.log(shares_KP / shares_KP.sum(axis=0)).astype(np.float32)
+    ids, logps, tails = [], [], []
+    for log_share_P, candidate in zip(log_shares_KP, candidates, strict=True):
+        if np.isneginf(log_share_P).all():
+            continue
+        # A silent candidate has no row here; any will do, since its share is zero.
+        rows = np.searchsorted(candidate.positions, at_P).clip(max=len(candidate.positions) - 1)
+        ids.append(candidate.ids[rows])
+        logps.append(candidate.logps[rows] + log_share_P[:, None])
+        tails.append(candidate.tail[rows] + log_share_P)
+    mixed_ids, mixed_logps, tail = merged(
+        np.hstack(ids), np.hstack(logps), np.logaddexp.reduce(tails)
+    )
+    kept = slice(0, top_k)
+    width = max(top_k - mixed_ids.shape[1], 0)
+    tail = np.logaddexp(tail, np.logaddexp.reduce(mixed_logps[:, top_k:], axis=1))
+    return (
+        np.pad(mixed_ids[:, kept], ((0, 0), (0, width)), constant_values=-1),
+        np.pad(mixed_logps[:, kept], ((0, 0), (0, width)), constant_values=-np.inf),
+        tail,
+    )
 
 
 def add_chunks(

@@ -33,6 +33,17 @@ class Places(NamedTuple):
         known = np.union1d(self.ends, self.next_ends).astype(np.int64)
         return known[known != NO_BOUNDARY]
 
+    def num_bytes(self, edges: Coords) -> Floats:
+        """Return the bytes between consecutive edges; the end of a turn counts as one.
+
+        Coordinates between two answers of a chat belong to neither.
+        """
+        left, entered = self.next_ends[:-1].astype(np.int64), self.ends[1:].astype(np.int64)
+        apart = (entered > left) & (left != NO_BOUNDARY)
+        gaps = np.concatenate([[0], np.cumsum((entered - left)[apart])])
+        before = gaps[np.searchsorted(entered[apart], edges, side="right")]
+        return np.diff(edges - before).astype(np.float64)
+
 
 def places(row: TokenRow) -> Places:
     """Return the places of a row's supervised positions."""
@@ -89,9 +100,8 @@ def costs(timelines: Sequence[Timeline], target: Places, settings: FuseSettings)
             edges = [reduce(np.intersect1d, [own, *(t.coords for t in timelines)])] * len(timelines)
         case "token":
             edges = [np.intersect1d(own, t.coords) for t in timelines]
-    at_P = filled(target.ends)
     return np.stack(
-        [_around(t, e, at_P, settings.compare) for t, e in zip(timelines, edges, strict=True)]
+        [_around(t, e, target, settings.compare) for t, e in zip(timelines, edges, strict=True)]
     )
 
 
@@ -111,9 +121,9 @@ def between(t: Timeline, edges: Coords) -> tuple[Floats, Floats]:
     return np.diff(t.nats[at]), np.diff(t.num_tokens[at])
 
 
-def _around(t: Timeline, edges: Coords, at_P: Coords, compare: str) -> Floats:
+def _around(t: Timeline, edges: Coords, target: Places, compare: str) -> Floats:
     if len(edges) < 2:
-        return np.full(len(at_P), np.inf)
+        return np.full(len(target.ends), np.inf)
     nats, num_tokens = between(t, edges)
-    size = np.diff(edges) if compare == "byte" else np.maximum(num_tokens, 1)
-    return (nats / size)[units(edges, at_P)]
+    size = target.num_bytes(edges) if compare == "byte" else num_tokens
+    return (nats / np.maximum(size, 1))[units(edges, filled(target.ends))]

@@ -73,13 +73,29 @@ def new_model(config: Mapping[str, Any], vocab_size: int, seed: int) -> PreTrain
     """Return a causal LM with random weights, float32, in evaluation mode.
 
     Args:
-        config: ``model_type`` and any keys of that type's config. Ids of special tokens that it
-            does not name are unset, as the defaults belong to another tokenizer.
+        config: See `new_config`.
         vocab_size: Width of the embedding and the head.
         seed: Of the weights. The global random state is left alone.
 
     Raises:
         SettingsError: Unknown ``model_type``, a misspelt key, or values that do not make a model.
+    """
+    full = new_config(config, vocab_size)
+    with _explain_values(full.model_type), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(full, dtype=torch.float32).eval()
+
+
+def new_config(config: Mapping[str, Any], vocab_size: int) -> PretrainedConfig:
+    """Return the whole config of a new model.
+
+    Args:
+        config: ``model_type`` and any keys of that type's config. Ids of special tokens that it
+            does not name are unset, as the defaults belong to another tokenizer.
+        vocab_size: Width of the embedding and the head.
+
+    Raises:
+        SettingsError: Unknown ``model_type``, a misspelt key, or values that do not fit.
     """
     keys = dict(config)
     model_type = keys.pop("model_type", None)
@@ -91,11 +107,15 @@ def new_model(config: Mapping[str, Any], vocab_size: int, seed: int) -> PreTrain
         )
     _check_keys(model_type, keys.keys())
     specials = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    with _explain_values(model_type):
+        return AutoConfig.for_model(model_type, **specials | keys, vocab_size=vocab_size)
+
+
+@contextmanager
+def _explain_values(model_type: str) -> Iterator[None]:
     try:
-        with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            full = AutoConfig.for_model(model_type, **specials | keys, vocab_size=vocab_size)
-            return AutoModelForCausalLM.from_config(full, dtype=torch.float32).eval()
+        with quiet_transformers():
+            yield
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise SettingsError(
             f"this config makes no {model_type} language model: {_reason(error)}"

@@ -110,8 +110,9 @@ def stage(
         if before.get("status") == "done":
             yield Stage(folder, True, before)
             return
-        for cut_off in folder.glob(".*.tmp"):
-            remove(cut_off)
+        if _is_first_process():
+            for cut_off in folder.glob(".*.tmp"):
+                remove(cut_off)
         opened = Stage(folder, False, _new_manifest(key, before))
         opened._save()
         begun = time.monotonic()

@@ -24,8 +24,9 @@ import numpy as np
 from inarch.match.homes import Homes, homes_in
 from inarch.match.maps import NO_HOME, VocabMap
 from inarch.match.positions import pair_positions
-from inarch.match.remap import gather, homes_of, merged
+from inarch.match.remap import gather, homes_of
 from inarch.match.vocabulary import MatchSettings, build_map
+from inarch.numerics import merged
 from inarch.records import NO_BOUNDARY, Aligned
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inarch.match.maps import NO_HOME
+from inarch.numerics import merged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inarch.match.maps import VocabMap
-
-    Candidates = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+    from inarch.numerics.candidates import Candidates
 
 
 def remap(
@@ -70,38 +70,3 @@ def gather(
         made = merged(ids[rows], logps[rows], tail[rows], sum_duplicates=sum_duplicates)
         ids[rows], logps[rows], tail[rows] = made
     return ids, logps, tail
-
-
-def merged(
-    ids: NDArray[np.int32],
-    logps: NDArray[np.float32],
-    tail: NDArray[np.float32],
-    *,
-    sum_duplicates: bool = True,
-) -> Candidates:
-    """Return candidates with equal ids made one and the mass of id -1 in the tail, best first.
-
-    Args:
-        ids: Ids of the target, -1 without a home, in any order, ``[N, k]``.
-        logps: Log-probs in nats, ``[N, k]``.
-        tail: Log of the mass of all other tokens, in nats, ``[N]``.
-        sum_duplicates: Sum the mass of equal ids, else keep that of the first.
-    """
-    order = np.argsort(ids, axis=1, kind="stable")  # equal ids become neighbours, best first
-    ids = np.take_along_axis(ids, order, axis=1)
-    mass = np.exp(np.take_along_axis(logps, order, axis=1), dtype=np.float64)
-    first = np.ones(ids.shape, np.bool_)
-    first[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    homeless = ids == NO_HOME
-    lost = np.where(homeless, mass, 0.0).sum(axis=1)
-    if sum_duplicates:
-        groups = np.flatnonzero(first)
-        mass.ravel()[groups] = np.add.reduceat(mass.ravel(), groups)
-    mass[~first | homeless] = 0.0
-
-    rank = np.argsort(-mass, axis=1, kind="stable")
-    mass = np.take_along_axis(mass, rank, axis=1)
-    ids = np.where(mass > 0, np.take_along_axis(ids, rank, axis=1), NO_HOME)
-    with np.errstate(divide="ignore"):
-        logps, tail = np.log(mass), np.log(np.exp(tail, dtype=np.float64) + lost)
-    return ids.astype(np.int32), logps.astype(np.float32), tail.astype(np.float32)

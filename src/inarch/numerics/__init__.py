@@ -1,6 +1,7 @@
 """Masked means, token log-probs, sparse divergences and the chunked LM head."""
 
 from inarch.numerics.beliefs import TopBeliefs, top_beliefs
+from inarch.numerics.candidates import merged
 from inarch.numerics.divergences import Kind, TailPolicy, divergence, sparse_divergence
 from inarch.numerics.head import Head, chunked_sum, run_with_head
 from inarch.numerics.logps import IdLogps, logps_at, masked_mean, token_logps
@@ -15,6 +16,7 @@ __all__ = [
     "divergence",
     "logps_at",
     "masked_mean",
+    "merged",
     "run_with_head",
     "sparse_divergence",
     "token_logps",

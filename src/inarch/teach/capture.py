@@ -27,7 +27,8 @@ def capture(
     model: Any,
     rows: Sequence[TokenRow],
     settings: TeachSettings,
-    advance: Callable[[int], None] = lambda num_tokens: None,
+    numbers: Sequence[int] | None = None,
+    advance: Callable[[int], None] = lambda num_rows: None,
 ) -> list[Beliefs]:
     """Return the model's beliefs at every supervised position of each row, in the rows' order.
 
@@ -38,7 +39,8 @@ def capture(
         model: A causal language model, on its device.
         rows: Documents as this model's tokens.
         settings: How many candidates are kept, and how large a batch is.
-        advance: Told how many tokens each batch held.
+        numbers: What messages call the rows; by default their place here.
+        advance: Told how many rows each batch held.
 
     Raises:
         WeightsError: The model gives NaN or infinity, or a token id has no embedding.
@@ -46,9 +48,17 @@ def capture(
     found: list[Beliefs | None] = [None] * len(rows)
     _check_ids(model, rows)
     for batch in _batches(rows, settings.batch_tokens):
-        for index, beliefs in _run(model, [(i, rows[i]) for i in batch], settings):
+        for index, beliefs in zip(
+            batch, _run(model, [rows[i] for i in batch], settings), strict=True
+        ):
+            if not np.isfinite(beliefs.logps[:, 0]).all():
+                raise WeightsError(
+                    f"{model.name_or_path or 'teacher'}: gives NaN or infinity at row "
+                    f"{numbers[index] if numbers else index} of the corpus; expected finite "
+                    "log-probs. Load it in float32 or bf16 (dtype), or check the file"
+                )
             found[index] = beliefs
-        advance(sum(len(rows[i].ids) for i in batch))
+        advance(len(batch))
     return [beliefs for beliefs in found if beliefs is not None]
 
 
@@ -64,10 +74,8 @@ def _batches(rows: Sequence[TokenRow], batch_tokens: int) -> Iterator[list[int]]
         yield batch
 
 
-def _run(
-    model: Any, numbered: list[tuple[int, TokenRow]], settings: TeachSettings
-) -> Iterator[tuple[int, Beliefs]]:
-    batch = pad([row for _, row in numbered])
+def _run(model: Any, rows: Sequence[TokenRow], settings: TeachSettings) -> Iterator[Beliefs]:
+    batch = pad(rows)
     device = next(model.parameters()).device
     ids_BT, mask_BT, flat_N, next_N = (torch.from_numpy(x).to(device) for x in batch)
 
@@ -81,15 +89,10 @@ def _run(
     ids, logps, tail, next_logps = run_with_head(model, inputs, at_head)
 
     start = 0
-    for index, row in numbered:
+    for row in rows:
         at_P = np.flatnonzero(row.supervised)
         part = slice(start, start + len(at_P))
-        if not np.isfinite(next_logps[part]).all() or np.isnan(logps[part]).any():
-            raise WeightsError(
-                f"{model.name_or_path or 'teacher'}: gives NaN or infinity at row {index}; "
-                "expected finite log-probs. Load it in float32 or bf16 (dtype), or check the file"
-            )
-        beliefs = Beliefs(
+        yield Beliefs(
             ends=row.ends[at_P],
             next_ends=row.ends[at_P + 1],
             next_ids=row.ids[at_P + 1],
@@ -97,8 +100,8 @@ def _run(
             ids=ids[part].astype(np.int32),
             logps=logps[part],
             tail=tail[part],
+            exact=row.exact,
         )
-        yield index, beliefs
         start = part.stop
 
 

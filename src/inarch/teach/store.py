@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from inarch.errors import DataError
@@ -51,6 +52,7 @@ def write_shard(
     types = {"ids": ids, "next_ids": ids, "logps": np.float16, "tail": np.float16}
     columns: dict[str, Any] = {
         "digest": pa.array([d.digest for d in documents], pa.binary(16)),
+        "exact": pa.array([b.exact for b in beliefs], pa.bool_()),
     }
     for name in _COLUMNS:
         parts = [np.asarray(getattr(b, name)).reshape(-1) for b in beliefs]
@@ -62,6 +64,13 @@ def write_shard(
     write_parquet(path, pa.table(columns), _ENCODINGS)
 
 
+def counts(path: Path) -> tuple[int, int]:
+    """Return the tokens that a shard keeps, and its rows whose tokens do not spell the bytes."""
+    table = read_parquet(path, _REMEDY)
+    inexact = pc.sum(pc.invert(table["exact"])).as_py() or 0
+    return len(table["tail"].combine_chunks().values), inexact
+
+
 def read_shard(path: Path, documents: Sequence[Document]) -> list[Beliefs]:
     """Return the beliefs about ``documents``, in their order.
 
@@ -69,7 +78,7 @@ def read_shard(path: Path, documents: Sequence[Document]) -> list[Beliefs]:
         DataError: The shard is cut, or speaks about other documents; the first such row is named.
     """
     table = read_parquet(path, _REMEDY)
-    missing = {"digest", *_COLUMNS} - set(table.column_names)
+    missing = {"digest", "exact", *_COLUMNS} - set(table.column_names)
     if missing:
         raise DataError(f"{path}: found no columns {sorted(missing)}; {_REMEDY}")
     digests = table["digest"].to_pylist()
@@ -83,10 +92,11 @@ def read_shard(path: Path, documents: Sequence[Document]) -> list[Beliefs]:
                 f"{path}: row {document.index} of the corpus is not the text that the teacher saw "
                 f"(digest {document.digest.hex()[:8]}, teacher's {found.hex()[:8]}); {_REMEDY}"
             )
-    return _beliefs({name: table[name].combine_chunks() for name in _COLUMNS}, len(documents))
+    columns = {name: table[name].combine_chunks() for name in _COLUMNS}
+    return _beliefs(columns, table["exact"].to_pylist())
 
 
-def _beliefs(columns: dict[str, Any], num_rows: int) -> list[Beliefs]:
+def _beliefs(columns: dict[str, Any], exact: Sequence[bool]) -> list[Beliefs]:
     values = {name: column.values.to_numpy() for name, column in columns.items()}
     offsets = {name: column.offsets.to_numpy() for name, column in columns.items()}
 
@@ -95,7 +105,7 @@ def _beliefs(columns: dict[str, Any], num_rows: int) -> list[Beliefs]:
         return values[name][start:end].astype(dtype)
 
     rows = []
-    for i in range(num_rows):
+    for i in range(len(exact)):
         ends = part("ends", i, np.int32)
         shape = (len(ends), -1) if len(ends) else (0, 1)
         rows.append(
@@ -107,6 +117,7 @@ def _beliefs(columns: dict[str, Any], num_rows: int) -> list[Beliefs]:
                 ids=part("ids", i, np.int32).reshape(shape),
                 logps=part("logps", i, np.float32).reshape(shape),
                 tail=part("tail", i, np.float32),
+                exact=exact[i],
             )
         )
     return rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 
@@ -13,13 +12,16 @@ from inarch.errors import MissingExtra, SettingsError
 from inarch.train.settings import TrainSettings
 
 
-def arguments(settings: TrainSettings, folder: Path, total: int) -> TrainingArguments:
+def arguments(
+    settings: TrainSettings, folder: Path, total: int, *, on_cpu: bool
+) -> TrainingArguments:
     """Return the Trainer's own settings.
 
     Args:
         settings: How to train.
         folder: Of the checkpoints.
         total: Optimiser steps of the run.
+        on_cpu: Train on the CPU, whatever else there is.
 
     Raises:
         SettingsError: Settings that do not fit the machine or the launch.
@@ -33,8 +35,7 @@ def arguments(settings: TrainSettings, folder: Path, total: int) -> TrainingArgu
             f" micro_batch_size {micro}, expected a multiple of {micro * num_processes};"
             " change one of them"
         )
-    has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if settings.precision == "fp16" and not has_device:
+    if settings.precision == "fp16" and on_cpu:
         raise SettingsError("found precision fp16 without a GPU; use float32 or bf16")
     folder.mkdir(parents=True, exist_ok=True)
     saves = settings.save_every_steps is not None and settings.save_every_steps < total
@@ -59,12 +60,12 @@ def arguments(settings: TrainSettings, folder: Path, total: int) -> TrainingArgu
             logging_nan_inf_filter=False,  # would make the device wait in every step
             report_to="none",
             dataloader_num_workers=settings.num_workers,
-            dataloader_pin_memory=has_device,
+            dataloader_pin_memory=not on_cpu,
             remove_unused_columns=False,
             disable_tqdm=True,
             log_level="error",
             seed=settings.seed,
-            use_cpu=not has_device,
+            use_cpu=on_cpu,
             ddp_find_unused_parameters=False,
             deepspeed=None if settings.deepspeed is None else str(settings.deepspeed),
             fsdp=settings.fsdp is not None,

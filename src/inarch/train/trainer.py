@@ -88,7 +88,8 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
     _check_generation_config(model)
     use_cache = getattr(model.config, "use_cache", True)
     with quiet_transformers():
-        args = arguments(settings, folder, num_steps(len(dataset), settings))
+        total = num_steps(len(dataset), settings)
+        args = arguments(settings, folder, total, on_cpu=model.device.type == "cpu")
         set_seed(settings.seed)
         if settings.lora is not None:
             model = _with_lora(model, settings.lora)
