@@ -289,3 +289,74 @@ def test_plan_without_the_models_or_the_data(world: Path):
     assert planned["rows"] == "unknown"
     assert planned["teach nowhere: tokens"] == "unknown"
     assert "unknown" in planned["time"]
+
+
+def test_beliefs_are_not_reused_under_another_dtype(world: Path, tmp_path: Path):
+    teach.run(recipe(world, "alike"), tmp_path)
+    other = {"path": str(world / "alike"), "dtype": "bf16"}
+    settings = FuseRun(**recipe(world).model_dump(by_alias=True) | {"sources": (other,)})
+    with pytest.raises(SettingsError, match=r"dtype: .*auto.* there, .*bf16.* now"):
+        teach.run(settings, tmp_path)
+
+
+def test_a_repaired_shard_changes_no_count(world: Path, tmp_path: Path):
+    settings = recipe(world, "alike")
+    teach.run(settings, tmp_path)
+    (folder,) = tmp_path.glob("teach/alike-*")
+    before = manifest(folder)["facts"]
+    (folder / "shard-00001.parquet").unlink()
+    teach.run(settings, tmp_path)
+    assert manifest(folder)["facts"] == before
+    fuse.run(settings, tmp_path)
+
+
+def test_a_run_goes_on_with_smaller_batches(world: Path, tmp_path: Path):
+    fuse.run(recipe(world, "alike"), tmp_path)
+    cheaper = {"shard_rows": 6, "batch_tokens": 100}
+    fuse.run(recipe(world, "alike", teach=cheaper, train=TRAIN | {"micro_batch_size": 2}), tmp_path)
+
+
+def test_rows_that_predict_nothing_are_counted(world: Path, tmp_path: Path):
+    texts = [{"text": "x"}, *({"text": text} for text in TEXT)]
+    (world / "short.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))
+    bare = {"path": str(world / "short.jsonl"), "bos": False, "eos": False}
+    settings = recipe(world, "alike", train=TRAIN | {"micro_batch_size": 1})
+    settings = FuseRun(**settings.model_dump(by_alias=True) | {"data": bare})
+    fuse.run(settings, tmp_path)
+    assert manifest(tmp_path)["facts"]["num_rows_without_a_prediction"] == 1
+    assert len(Examples(tmp_path / "fused" / "examples.arrow")) == len(TEXT)
+
+
+def test_a_model_from_scratch_is_not_read_beyond_its_positions(world: Path, tmp_path: Path):
+    scratch = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 24}
+    target = {"name": "new", "tokenizer": str(world / "target"), "scratch": scratch}
+    settings = recipe(world, "other").model_dump(by_alias=True) | {"target": target}
+    fuse.run(FuseRun(**settings), tmp_path)
+    found = Examples(tmp_path / "fused" / "examples.arrow")
+    assert max(len(example.row.ids) for example in found) <= 24
+    assert manifest(tmp_path)["facts"]["num_documents"] > len(TEXT)
+
+
+def test_padding_with_the_end_token_hides_no_end(world: Path, tmp_path: Path):
+    hf = byte_level()
+    hf.pad_token = hf.eos_token
+    save_model(tmp_path / "padded", hf, seed=0)
+    for name in ("target", "padded"):
+        folder = world / name if name == "target" else tmp_path / name
+        settings = recipe(world).model_dump(by_alias=True) | {"target": str(folder)}
+        fuse.run(FuseRun(**settings), tmp_path / f"{name}-out")
+    assert losses(tmp_path / "target-out") == losses(tmp_path / "padded-out")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"teach": {"temperature": 2.0}}, "temperature other than 1 needs"),
+        ({"teach": {"online": True}, "train": TRAIN | {"num_workers": 1}}, "num_workers: 0"),
+        ({"teach": {"online": True}, "train": TRAIN | {"group_by_length": True}}, "length of rows"),
+        ({"fuse": {"objective": "uld"}, "match": {"vocabulary": "exact"}}, "no effect under"),
+    ],
+)
+def test_contradictions_are_refused(world: Path, sections: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        recipe(world, "alike", **sections)
