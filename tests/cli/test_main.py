@@ -73,7 +73,7 @@ def test_verbs_and_flags_are_frozen():
         "fuse": ["recipe", "--set", "--out", "--dry-run"],
         "teach": ["recipe", "--only", "--set", "--out", "--dry-run"],
         "match": ["target", "sources", "--text", "--json", "--out", "--set", "--dry-run"],
-        "demo": ["--seed", "--quick", "--out", "--dry-run"],
+        "demo": ["--seed", "--quick", "--set", "--out", "--dry-run"],
         "report": ["run", "--set", "--out", "--dry-run"],
     }
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inarch.demo.experiment import Size, fused
 from inarch.demo.results import ALL_SKILLS, Results
-from inarch.demo.run import SEEDS, grow, plan, run
+from inarch.demo.run import SEEDS, DemoSettings, grow, plan, run
 from inarch.demo.world import SKILLS
 
 TINY = Size(
@@ -90,13 +90,13 @@ def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool
 
 def test_the_plan_counts_every_step() -> None:
     # Taught: 600 + 300 + 800 + 800. Plain, clean, two FuseLLM runs, three pairs: 7 x 12 x 600 / 32.
-    assert plan(SEEDS, False)["training steps"] == 3 * (2500 + 7 * 225)
-    assert plan(SEEDS, True)["seeds"] == [SEEDS[0]]
+    assert plan(DemoSettings())["training steps"] == 3 * (2500 + 7 * 225)
+    assert DemoSettings(quick=True).worlds == SEEDS[:1]
 
 
 @pytest.mark.slow
 def test_fusion_beats_plain_training(tmp_path: Path) -> None:
-    results = run(tmp_path, (104,), quick=True)
+    results = run(tmp_path, DemoSettings(seeds=(104,), quick=True))
     rows = {row.model: row for row in results.rows}
     for source, skill in zip(NAMES[:3], SKILLS, strict=True):
         assert rows[source].piece_frac[skill][0] > 0.75

@@ -156,6 +156,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A smaller world, to see it work.")
     ] = False,
+    set_: Set = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run folder.")] = Path(
         "runs/demo"
     ),
@@ -165,12 +166,15 @@ def demo(
     from inarch import demo as room
     from inarch import report as page
     from inarch.cli.show import show_plan, show_results
+    from inarch.settings import load
 
-    chosen = tuple(seeds or room.SEEDS)
+    flags = [f"seeds={seeds}"] if seeds else []
+    flags += ["quick=true"] if quick else []
+    settings = load(room.DemoSettings, None, [*(set_ or ()), *flags])
     if dry_run:
-        show_plan(room.plan(chosen, quick) | {"out": out})
+        show_plan(room.plan(settings) | {"out": out}, settings)
     else:
-        show_results(room.run(out, chosen, quick))
+        show_results(room.run(out, settings))
         typer.echo(page.build(out))
 
 

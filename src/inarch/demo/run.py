@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import NonNegativeInt
 
 from inarch.demo.experiment import (
     VARIANTS,
@@ -34,6 +35,7 @@ from inarch.demo.scores import score
 from inarch.flows import fuse
 from inarch.io import progress
 from inarch.io.files import read_metrics, write_atomic
+from inarch.settings import Settings
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
@@ -55,28 +57,41 @@ class Job(NamedTuple):
     num_steps: int
 
 
-def run(out: Path, seeds: Sequence[int] = SEEDS, quick: bool = False) -> Results:
+class DemoSettings(Settings):
+    """How much of the demo is run."""
+
+    seeds: tuple[NonNegativeInt, ...] = SEEDS
+    """One world each, with models of its own."""
+    quick: bool = False
+    """One world, plain training and one fusion only."""
+
+    @property
+    def worlds(self) -> tuple[int, ...]:
+        """Return the seeds that are run."""
+        return self.seeds[:1] if self.quick else self.seeds
+
+    @property
+    def size(self) -> Size:
+        """Return what is trained in each world."""
+        return QUICK if self.quick else FULL
+
+
+def run(out: Path, settings: DemoSettings) -> Results:
     """Run the demo, or what is left of it, and return what it found.
 
     Writes ``out/results.json`` and one folder per seed with everything that led there.
-
-    Args:
-        out: Folder of the demo.
-        seeds: One world each, with its own models; ``quick`` takes the first alone.
-        quick: Compare plain training and one fusion only.
     """
     with _processes() as pool:
-        return grow(out, _chosen(seeds, quick), QUICK if quick else FULL, pool)
+        return grow(out, settings.worlds, settings.size, pool)
 
 
-def plan(seeds: Sequence[int] = SEEDS, quick: bool = False) -> dict[str, object]:
+def plan(settings: DemoSettings) -> dict[str, object]:
     """Return what `run` would do, and how long it takes on two cores."""
-    seeds, size = _chosen(seeds, quick), QUICK if quick else FULL
-    num_steps = sum(job.num_steps for seed in seeds for job in _jobs(seed, size))
+    jobs = [job for seed in settings.worlds for job in _jobs(seed, settings.size)]
+    num_steps = sum(job.num_steps for job in jobs)
     return {
-        "seeds": list(seeds),
         "models": [model.name for model in (*SOURCES, TARGET)],
-        "variants": [VARIANTS[name].label for name in size.variants],
+        "variants": [VARIANTS[name].label for name in settings.size.variants],
         "training steps": num_steps,
         "time on two cores": f"about {max(1, round(num_steps / _STEPS_PER_MINUTE))} min",
     }
@@ -109,10 +124,6 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
     with write_atomic(out / "results.json") as temp:
         temp.write_text(json.dumps(facts, indent=1, ensure_ascii=False))
     return results
-
-
-def _chosen(seeds: Sequence[int], quick: bool) -> Sequence[int]:
-    return seeds[:1] if quick else seeds
 
 
 def _folder(out: Path, seed: int) -> Path:
