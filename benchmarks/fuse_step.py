@@ -32,7 +32,7 @@ from inarch.fuse import (
 )
 from inarch.records import TokenRow
 
-NUM_ROWS, LENGTH, TOP_K, ROUNDS = 4, 256, 10, 9
+NUM_ROWS, LENGTH, TOP_K, ROUNDS = 4, 128, 10, 7
 
 
 def examples(vocab_size: int) -> list[Example]:
@@ -64,11 +64,11 @@ def measure(vocab_size: int) -> dict[str, float]:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocab_size,
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     model = LlamaForCausalLM(config)
     fused = fused_loss(FuseSettings())
@@ -118,7 +118,7 @@ def main() -> None:
         )
         print(rows[-1])
     result = {
-        "what": "forward and backward of a step, 4 rows of 256 tokens, Llama 8 x 512, k = 10",
+        "what": "forward and backward of a step, 4 rows of 128 tokens, Llama 4 x 256, k = 10",
         "date": date.today().isoformat(),
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -126,7 +126,7 @@ def main() -> None:
         "torch": torch.__version__,
         "results": rows,
     }
-    name = f"fuse_step-cpu2-{result['date']}.json"
+    name = f"fuse_step-{result["date"]}-amd-epyc.json"
     path = Path(__file__).parent / "results" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
