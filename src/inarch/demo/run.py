@@ -201,10 +201,15 @@ def _watch(
 
 
 def _count_steps(folders: Sequence[Path]) -> Callable[[], int]:
-    """Return what counts the optimiser steps that are done, from what the runs have logged."""
+    """Return what counts the optimiser steps that are done, from what the runs have logged.
+
+    What a training logged that was killed before this call does not count: it starts over.
+    """
+    began = time.time()
 
     def steps_of(path: Path) -> int:
-        rows = read_metrics(path)
+        is_stale = path.stat().st_mtime < began and not (path.parent / "model").exists()
+        rows = [] if is_stale else read_metrics(path)
         return int(rows[-1]["step"]) if rows else 0
 
     return lambda: sum(steps_of(path) for f in folders for path in f.rglob("metrics.jsonl"))
