@@ -76,6 +76,15 @@ def test_chat_coordinates_by_hand():
     assert made.ends[first] in (-1, NO_BOUNDARY) or made.ends[first] == 0
 
 
+def test_a_token_that_is_only_the_space_in_front_is_learnt():
+    # "é" is two byte pieces behind a lone ▁, which the model must write before them.
+    made = row(PIECES, chat("q", "é"))
+    first = np.flatnonzero(made.supervised)[0]
+    assert PIECES.pieces[made.ids[first + 1]] == b" "
+    assert made.ends[first : first + 2].tolist() == [-1, 0]
+    assert supervised_bytes(PIECES, made) == " é</s>".encode()
+
+
 def test_users_words_are_never_supervised_nor_placed():
     secret = "jumps over the lazy"
     for tokenizer in (BYTES, PIECES):

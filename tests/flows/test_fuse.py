@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from inarch import report
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows import fuse, teach
 from inarch.flows.recipe import FuseRun
@@ -164,6 +165,10 @@ def test_pairs_are_independent(world: Path, tmp_path: Path):
     fuse.run(recipe(world, "alike", "other", fuse=pairwise), tmp_path)
     assert first.stat().st_mtime_ns == before
     assert (tmp_path / "pairs" / "other" / "model" / "model.safetensors").exists()
+    assert manifest(tmp_path)["facts"]["pairs"] == ["alike", "other"]
+    page = report.build(tmp_path).read_text(encoding="utf-8")
+    assert "alike" in page
+    assert "other" in page
     # The target was asked once: no text was cut differently for the new pair.
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("teach/target-*/*.parquet")} == shards
 

@@ -77,13 +77,14 @@ def _chat_row(
         num_bytes = len(content.encode())
         start, end = answer.start, answer.end
         first = base + answer.num_trimmed_left
+        spaced = rendered[start - 1 : start] == b" "
 
         inside = (encoded.ends >= start) & (encoded.ends <= end)
         ends[inside] = encoded.ends[inside] - start + first
         if not answer.num_trimmed_left:
             # The next token spells a space that only this tokenizer or template has.
             ends[(encoded.ends == start) & encoded.pending] = base - 1
-            if rendered[start - 1 : start] == b" ":
+            if spaced:
                 ends[encoded.ends == start - 1] = base - 1
 
         # Token t + 1 is learnt if it holds a byte of the answer or the space put in front of it,
@@ -91,6 +92,7 @@ def _chat_row(
         holds = (begins < end) & (finishes > start)
         holds &= located | ((begins >= start) & (finishes <= end))
         opens = (begins == start) & encoded.pending[:-1]
+        opens |= spaced & (begins == start - 1) & (finishes == start)
         closes = (begins == end) & special[1:]
         supervised[:-1] |= holds | opens | closes
         if answer.num_trimmed_right:

@@ -18,7 +18,7 @@ from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.io.files import digest_folder
 from inarch.io.models import DTYPES, head_width, load_model, new_model
 from inarch.io.progress import track
-from inarch.io.runs import stage
+from inarch.io.runs import is_first_process, stage
 from inarch.records import Beliefs, Document
 from inarch.settings import to_dict
 from inarch.teach.capture import capture
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 def run(settings: FuseRun, out: Path, only: Sequence[str] = ()) -> None:
     """Capture the beliefs of every candidate of a run, or of those named in ``only``.
 
+    Of a launch of several processes, the first one does it alone.
+
     Raises:
         SettingsError: ``only`` names a model that the run does not have.
     """
@@ -37,6 +39,8 @@ def run(settings: FuseRun, out: Path, only: Sequence[str] = ()) -> None:
     unknown = set(only) - set(names)
     if unknown:
         raise SettingsError(f"--only {unknown.pop()}: expected one of {', '.join(names)}")
+    if not is_first_process():
+        return
     cut = cut_corpus(settings, out)
     for model in settings.candidates:
         if not only or model.label in only:

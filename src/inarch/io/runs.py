@@ -67,17 +67,19 @@ class Stage:
     def wait_for(self, fact: str) -> None:
         """Return once the first process of a launch has noted ``fact``; there, at once.
 
-        What only one process may make is made before that note. The launcher ends the others when
-        the first one fails.
+        What only one process may make is made before that note, in a folder that all of them see.
+        The launcher ends the others when the first one fails.
         """
-        while not _is_first_process():
+        if not is_first_process():
+            logger.info("waiting for the first process of this launch to prepare %s", self.folder)
+        while not is_first_process():
             path = self.folder / MANIFEST
             if path.exists() and fact in json.loads(path.read_text(encoding="utf-8"))["facts"]:
                 return
             time.sleep(_POLL_S)
 
     def _save(self) -> None:
-        if _is_first_process():
+        if is_first_process():
             with write_atomic(self.folder / MANIFEST) as temp:
                 temp.write_text(json.dumps(self.manifest, indent=2, default=as_number) + "\n")
 
@@ -110,7 +112,7 @@ def stage(
         if before.get("status") == "done":
             yield Stage(folder, True, before)
             return
-        if _is_first_process():
+        if is_first_process():
             for cut_off in folder.glob(".*.tmp"):
                 remove(cut_off)
         opened = Stage(folder, False, _new_manifest(key, before))
@@ -200,7 +202,7 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold the folder against other runs; the kernel lets go of it even after a kill."""
-    if not _is_first_process():
+    if not is_first_process():
         yield
         return
     with (folder / LOCK).open("a+") as file:
@@ -220,7 +222,8 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Return whether this process is the only one, or the first of a launch (``RANK``)."""
     return os.environ.get("RANK", "0") == "0"
 
 

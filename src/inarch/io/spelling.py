@@ -2,7 +2,7 @@
 
 Tokenizers write bytes in different alphabets: byte-level ones as 256 printable characters (``Ġ`` is
 a space), SentencePiece ones as text with ``▁`` for a space and ``<0x0A>`` for a lone byte.
-`canonical_pieces` undoes them. `lay` finds at which byte of the text each token ends, exactly
+`canonical_bytes` undoes them. `lay` finds at which byte of the text each token ends, exactly
 where the tokens spell the text, and by `lay_by_characters` where a normaliser changed it.
 
 Shapes: T = tokens, V = ids.

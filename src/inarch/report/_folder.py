@@ -50,6 +50,9 @@ def build(
 def _page_of(folder: Path) -> Page:
     if (folder / RESULTS).is_file() or any(folder.glob(SCORES)):
         return demo_page(folder)
+    pairs = sorted(path.parent for path in folder.glob(f"pairs/*/{MANIFEST}"))
+    if pairs:
+        return fuse_page(folder, [read_run(pair, pair.name) for pair in pairs])
     if (folder / MANIFEST).is_file():
         run = read_run(folder, folder.resolve().name)
         stage = run.manifest.get("stage")
@@ -59,9 +62,6 @@ def _page_of(folder: Path) -> Page:
             f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse` and "
             "`inarch demo`. Name the folder that was given to them as --out"
         )
-    pairs = sorted(path.parent for path in folder.glob(f"pairs/*/{MANIFEST}"))
-    if pairs:
-        return fuse_page(folder, [read_run(pair, pair.name) for pair in pairs])
     raise DataError(
         f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "
         f"pairs/ with one per source) or of `inarch demo` ({RESULTS}, or seed-* with scores)"
