@@ -304,6 +304,14 @@ def test_beliefs_are_not_reused_under_another_dtype(world: Path, tmp_path: Path)
         teach.run(settings, tmp_path)
 
 
+def test_a_corpus_that_changed_is_not_taken_for_the_old_one(world: Path, tmp_path: Path):
+    (world / "moving.jsonl").write_text(json.dumps({"text": TEXT[0]}) + "\n")
+    fuse.run(recipe(world, "alike", data="moving.jsonl"), tmp_path)
+    (world / "moving.jsonl").write_text(json.dumps({"text": TEXT[1]}) + "\n")
+    with pytest.raises(SettingsError, match=r"inputs.data: .* there, .* now"):
+        fuse.run(recipe(world, "alike", data="moving.jsonl"), tmp_path)
+
+
 def test_a_repaired_shard_changes_no_count(world: Path, tmp_path: Path):
     settings = recipe(world, "alike")
     teach.run(settings, tmp_path)

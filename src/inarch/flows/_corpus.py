@@ -59,7 +59,7 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
     readers = [reader_of(settings, model) for model in models]
     limit = min([settings.data.max_tokens, *filter(None, map(_max_positions, models))])
     inputs = {reader.tokenizer.name: reader.tokenizer.digest for reader in readers}
-    inputs["data"] = _data_digest(settings.data.path)
+    inputs["data"] = data_digest(settings.data.path)
     own = to_dict(settings.data) | {"max_tokens": limit}
     name = short_digest(own, inputs)
     folder = work_folder(settings, out) / f"corpus-{name}"
@@ -95,7 +95,8 @@ def short_digest(settings: dict[str, object], inputs: dict[str, str]) -> str:
     return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
 
-def _data_digest(path: str) -> str:
+def data_digest(path: str) -> str:
+    """Return the digest of a corpus file; the id of a hub dataset is its own."""
     return digest_file(path) if Path(path).exists() else path
 
 

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from inarch.data import read
 from inarch.errors import DataError, WeightsError
-from inarch.flows._corpus import Cut, cut_corpus, reader_of, short_digest, work_folder
+from inarch.flows._corpus import (
+    Cut,
+    cut_corpus,
+    data_digest,
+    reader_of,
+    short_digest,
+    work_folder,
+)
 from inarch.flows._lessons import Panel, Tally, lessons, panel_of
 from inarch.flows._plan import plan
 from inarch.flows.recipe import FuseRun, result_settings
@@ -67,6 +74,7 @@ def run(settings: FuseRun, out: Path) -> None:
 def _run_one(settings: FuseRun, out: Path) -> None:
     own = result_settings(settings)
     inputs = {m.label: model_digest(m) for m in (settings.target, *settings.sources)}
+    inputs["data"] = data_digest(settings.data.path)
     with stage(out, "fuse", own, inputs) as opened:
         if opened.done:
             logger.info("%s is complete; nothing to do", out)
