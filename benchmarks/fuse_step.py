@@ -126,7 +126,7 @@ def main() -> None:
         "torch": torch.__version__,
         "results": rows,
     }
-    name = f"fuse_step-{result["date"]}-amd-epyc.json"
+    name = f"fuse_step-{date.today().isoformat()}-amd-epyc.json"
     path = Path(__file__).parent / "results" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")

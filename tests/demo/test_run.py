@@ -89,8 +89,8 @@ def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool
 
 
 def test_the_plan_counts_every_step() -> None:
-    # Taught: 600 + 300 + 800 + 800. Plain, clean, two FuseLLM runs, three pairs: 7 x 12 x 600 / 32.
-    assert plan(DemoSettings())["training steps"] == 3 * (2500 + 7 * 225)
+    # Taught: 600 + 300 + 800 + 800. Plain, two FuseLLM runs, three pairs: 6 x 12 x 600 / 32.
+    assert plan(DemoSettings())["training steps"] == 3 * (2500 + 6 * 225)
     assert DemoSettings(quick=True).worlds == SEEDS[:1]
 
 

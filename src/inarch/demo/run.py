@@ -39,7 +39,7 @@ from inarch.settings import Settings
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
-FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs", "clean"))
+FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"))
 QUICK = Size(("plain", "fusellm-0.5"))
 
 _MAX_PROCESSES = 8
