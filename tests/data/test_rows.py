@@ -103,6 +103,13 @@ def test_trimmed_space_behind_an_answer_hides_where_the_turn_ends():
     assert 5 not in trims.ends
 
 
+def test_what_is_trimmed_in_front_keeps_its_coordinates():
+    # Two spaces are gone from the rendering; "ab" still ends at byte 4, the turn at 5.
+    made = row(PIECES, chat("q", "  ab"))
+    assert [e for e in made.ends.tolist() if e >= 3][-2:] == [4, 5]
+    assert max(made.ends) == 5
+
+
 def test_a_foreign_template_is_plain_text_to_a_tokenizer():
     made = read(Reader(PIECES, BYTES), [chat("q", "ab", "q", "c")])[0]
     assert supervised_bytes(PIECES, made).strip() in (b"abc", b"ab<c", b"abc<")
