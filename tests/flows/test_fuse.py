@@ -138,6 +138,17 @@ def test_a_source_that_is_the_target_changes_nothing(world: Path, tmp_path: Path
     assert losses(tmp_path / "twin") == losses(tmp_path / "both")
 
 
+def test_where_the_target_wins_the_label_alone_is_taught(world: Path, tmp_path: Path):
+    # A twin ties with the target, which comes first and so wins everywhere.
+    twin = {"path": str(world / "target"), "name": "twin"}
+    settings = recipe(world, fuse={"when_target_wins": "gold", "lambda": 0.2})
+    fuse.run(
+        FuseRun(**settings.model_dump(by_alias=True) | {"sources": (twin,)}), tmp_path / "gold"
+    )
+    fuse.run(recipe(world), tmp_path / "plain")
+    assert losses(tmp_path / "gold") == pytest.approx(losses(tmp_path / "plain"), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
