@@ -45,7 +45,6 @@ def test_only_the_last_piece_ends_the_text():
     found = list(documents([raw("The cat " * 30), raw("dog")], READERS, 20, skipped))
     assert [d.index for d in found] == list(range(len(found)))
     assert [d.ends_here for d in found] == [False] * (len(found) - 2) + [True, True]
-    assert len({d.digest for d in found[:-2]}) >= 1
     assert skipped["texts cut (nothing is lost)"] == 1
 
 
