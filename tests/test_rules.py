@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LINES = (
     "errors",
-    "settings records numerics",
+    "settings records numerics compiled",
     "io",
     "data",
     "teach match fuse merge prune align spans",

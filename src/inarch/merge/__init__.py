@@ -1,0 +1,1 @@
+"""Tensors of one name, one tensor."""
