@@ -1,0 +1,43 @@
+"""Rules that tell how much of each model is in the result, and shares of squared change."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inarch.merge._stack import Array, Part, Rule
+
+
+@dataclass(frozen=True)
+class WeightedRule:
+    """A rule, and the weight that its method found for each model."""
+
+    rule: Rule
+    coefficients: tuple[float, ...]
+    """One number per model, in the user's order."""
+
+    def __call__(self, part: Part) -> Array:
+        """Return the merged stretch of a part, ``[N]``."""
+        return self.rule(part)
+
+
+def sums_of_squares(values_KN: Array) -> tuple[float, ...]:
+    """Return the sum of the squares of each row, ``[K]``; squared in float32, added in float64."""
+    squares = ((row_N * row_N) for row_N in values_KN)
+    if isinstance(values_KN, np.ndarray):
+        return tuple(float(square_N.sum(dtype=np.float64)) for square_N in squares)
+    return tuple(float(square_N.double().sum()) for square_N in squares)
+
+
+def add_parts(sums: Sequence[Sequence[float]], num_models: int) -> tuple[float, ...]:
+    """Return the sums of all parts, ``[K]``, rounded once; zeros for a tensor without elements."""
+    return tuple(math.fsum(sums_K[k] for sums_K in sums) for k in range(num_models))
+
+
+def shares(sums: Sequence[float], least: float = 0.0) -> tuple[float, ...]:
+    """Return what part each is of the whole; equal parts where the whole is 0 or below `least`."""
+    whole = sum(sums)
+    if whole == 0 or whole < least:
+        return (1 / len(sums),) * len(sums)
+    return tuple(each / whole for each in sums)

@@ -1,0 +1,154 @@
+"""SCE: select what varies between the models, weigh by change, erase the weaker sign.
+
+Source:   FuseChat, arXiv:2408.07990, algorithm 1, equations 5-9.
+Differs:  three variants, because the published formula, the code it was published with and mergekit
+          disagree; ``paper`` is the formula. The share tau is of the elements in which the models
+          differ at all, as in both codes; where they differ in none, nothing is deselected.
+
+Shapes: K = models, N = elements of a part.
+"""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from inarch.compiled import compiled
+from inarch.merge._elect import BLOCK, Election, elect
+from inarch.merge._select import KEEP_ALL, Cut, cuts
+from inarch.merge._stack import Array, Part, Stack, namespace
+from inarch.merge._weighted import WeightedRule, add_parts, shares, sums_of_squares
+from inarch.settings import Settings, UnitFloat
+
+LEAST_CHANGE = 1e-6
+"""In mergekit: summed mean squares below this give uniform coefficients, and coefficients that
+agree count as at least this when divided by."""
+
+
+class SceSettings(Settings):
+    """How many elements are selected, and whose SCE this is."""
+
+    select_topk: UnitFloat = 1.0
+    """Share of the elements in which the models differ that is kept: the most varying ones."""
+    variant: Literal["paper", "fuseai", "mergekit"] = "paper"
+    """The formula of the paper, the code released with it, or mergekit's."""
+    normalize: bool | None = None
+    """Divide by the coefficients of the models that agree; by default as the variant does:
+    ``paper`` does not, the other two do."""
+    int8_mask: bool = False
+    """Accepted, as recipes for mergekit have it; it changes nothing."""
+
+
+def sce(stack: Stack, settings: SceSettings) -> WeightedRule:
+    r"""Return the rule ``base + sum_k eta_k d'_k``.
+
+    Select: of each element the variance of the changes ``d_k = theta_k - base`` over the models;
+    outside the ``int(tau n)`` most varying ones all changes become 0, where n counts the elements
+    with a variance of at least 2^-133. Calculate: ``eta_k = sum d_k^2 / sum_j sum d_j^2`` over the
+    tensor. Erase: of each element only changes with the sign of ``sum_k d_k`` stay (plus where the
+    sum is 0), which makes ``d'_k``.
+
+    ``fuseai`` selects for ``eta`` alone and divides by the ``eta`` that agree. ``mergekit`` divides
+    too; it returns the base where nothing varies and tau < 1, as with a single model, and weighs
+    all models alike where their mean squares add up to less than 1e-6.
+
+    The coefficients of the rule are the ``eta``.
+    """
+    cut = _cut(stack, settings)
+    eta = _coefficients(stack, settings, cut)
+    election = Election(
+        weights=eta,
+        votes="plain",
+        normalize=settings.variant != "paper" if settings.normalize is None else settings.normalize,
+        least=LEAST_CHANGE if settings.variant == "mergekit" else 0.0,
+    )
+    final_cut = KEEP_ALL if settings.variant == "fuseai" else cut
+
+    def rule(part: Part) -> Array:
+        return part.base_N + elect(_selected(part, final_cut), election)
+
+    return WeightedRule(rule, eta)
+
+
+def _cut(stack: Stack, settings: SceSettings) -> Cut:
+    """Return what the share tau keeps of the variances."""
+    if settings.select_topk == 1.0:
+        return KEEP_ALL
+    varying = []
+
+    def count(nonzero: list[int]) -> list[int]:
+        varying.append(nonzero[0])
+        # in float32, as mergekit multiplies: 0.29 of 100 is 29, and not 28.999
+        return [int(np.float32(settings.select_topk) * np.float32(nonzero[0]))]
+
+    (cut,) = cuts(stack, lambda part: spread(part.models_KN)[None], count, num_rows=1)
+    return KEEP_ALL if settings.variant != "mergekit" and varying == [0] else cut
+
+
+def _coefficients(stack: Stack, settings: SceSettings, cut: Cut) -> tuple[float, ...]:
+    """Return the share of each model in the summed squares of the selected changes."""
+    sums = stack.map(lambda part: sums_of_squares(_selected(part, cut)))
+    squares = add_parts(sums, stack.num_models)
+    least = LEAST_CHANGE * math.prod(stack.shape) if settings.variant == "mergekit" else 0.0
+    return shares(squares, least)
+
+
+def _selected(part: Part, cut: Cut) -> Array:
+    """Return the changes, zero where the cut does not keep the variance, ``[K, N]``."""
+    if cut == KEEP_ALL:
+        return part.deltas()
+    keep_N = cut.keep(spread(part.models_KN), part.start)
+    deltas_KN = part.deltas()
+    deltas_KN *= keep_N
+    return deltas_KN
+
+
+def spread(models_KN: Array) -> Array:
+    """Return, of each element, the summed squared distance to the models' mean, ``[N]``.
+
+    That is K times the variance of the models, or of their changes. Distances are taken from the
+    first model, so that models that agree have exactly 0.
+    """
+    if isinstance(models_KN, np.ndarray) and _spread_compiled is not None:
+        spread_N = np.empty(models_KN.shape[1], np.float32)
+        _spread_compiled(models_KN, spread_N)
+        return spread_N
+    return _spread_plain(models_KN)
+
+
+def _spread_plain(models_KN: Array) -> Array:
+    first_N = models_KN[0]
+    mean_N = namespace(first_N).zeros_like(first_N)
+    for model_N in models_KN[1:]:
+        mean_N += model_N - first_N
+    mean_N /= len(models_KN)
+    spread_N = mean_N * mean_N
+    for model_N in models_KN[1:]:
+        distance_N = (model_N - first_N) - mean_N
+        spread_N += distance_N * distance_N
+    return spread_N
+
+
+def _spread_loop(models_KN: Any, spread_N: Any) -> None:
+    size, num_models = spread_N.size, models_KN.shape[0]
+    mean_B = np.empty(BLOCK, np.float32)
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        first_B = models_KN[0, start : start + n]
+        out_B = spread_N[start : start + n]
+        mean_B[:] = np.float32(0)
+        for k in range(1, num_models):
+            model_B = models_KN[k, start : start + n]
+            for i in range(n):
+                mean_B[i] += model_B[i] - first_B[i]
+        for i in range(n):
+            mean_B[i] /= np.float32(num_models)
+            out_B[i] = mean_B[i] * mean_B[i]
+        for k in range(1, num_models):
+            model_B = models_KN[k, start : start + n]
+            for i in range(n):
+                distance = (model_B[i] - first_B[i]) - mean_B[i]
+                out_B[i] += distance * distance
+
+
+_spread_compiled = compiled(_spread_loop)

@@ -1,0 +1,78 @@
+"""Models to merge, and mergekit as an oracle."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from inarch.merge._stack import PART_ELEMENTS, ArrayStack, Rule, Stack
+from inarch.settings import Settings
+
+KINDS = ("numpy", "torch")
+
+
+def f32(values: Any) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def random_models(
+    num: int, shape: tuple[int, ...] = (24, 16), seed: int = 0, change: float = 0.1
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Models around a base, with a tenth of the changes exactly zero."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=shape).astype(np.float32)
+    changes = rng.normal(scale=change, size=(num, *shape)) * (rng.random((num, *shape)) > 0.1)
+    return [base + c.astype(np.float32) for c in changes], base
+
+
+def stack(
+    models: Sequence[np.ndarray],
+    base: np.ndarray | None,
+    kind: str = "numpy",
+    part_elements: int = PART_ELEMENTS,
+    name: str = "tensor",
+) -> ArrayStack:
+    wrap = torch.from_numpy if kind == "torch" else (lambda array: array)
+    return ArrayStack(
+        [wrap(m.copy()) for m in models],
+        None if base is None else wrap(base.copy()),
+        name,
+        part_elements,
+    )
+
+
+def merged(
+    method: Callable[[Stack, Any], Rule],
+    settings: Settings,
+    models: Sequence[np.ndarray],
+    base: np.ndarray | None,
+    **how: Any,
+) -> np.ndarray:
+    """The whole merged tensor, as numpy."""
+    made = stack(models, base, **how)
+    return np.asarray(made.merge(method(made, settings)))
+
+
+def oracle(
+    method: str, models: Sequence[np.ndarray], base: np.ndarray | None, **parameters: Any
+) -> np.ndarray:
+    """What mergekit makes of the same models, in float32."""
+    merge_methods = pytest.importorskip("mergekit.merge_methods")
+    tensors = [torch.from_numpy(m.copy()) for m in ([] if base is None else [base]) + list(models)]
+    result = merge_methods.merge_tensors(
+        tensors,
+        method,
+        parameters=parameters,
+        base_index=None if base is None else 0,
+        name="tensor",
+        dtype=torch.float32,
+    )
+    return result.numpy()
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, scale: float = 1.0) -> None:
+    """Equal within a few roundings of numbers of the size `scale`."""
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=3e-7, atol=3e-7 * scale)
