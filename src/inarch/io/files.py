@@ -31,11 +31,11 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         with explain_full_disk(path):
             yield temp
             for written in (temp, *temp.rglob("*")) if temp.is_dir() else (temp,):
-                _sync(written)
+                wait_for_disk(written)
             if path.is_dir():  # a rename replaces a file, but no folder that holds something
                 remove(path)
             temp.replace(path)
-            _sync(path.parent)
+            wait_for_disk(path.parent)
     finally:
         remove(temp)
 
@@ -54,8 +54,8 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
-def _sync(path: Path) -> None:
-    """Wait until the file, or the names in the folder, are on the disk."""
+def wait_for_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
