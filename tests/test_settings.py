@@ -128,6 +128,83 @@ fresh: true
         assert run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+class TestAnchors:
+    def test_an_alias_stands_for_its_anchor(self, write):
+        path = write("target: &a {path: x, dtype: bfloat16}\nsources: [*a, {path: y}, *a]")
+        recipe = load(Recipe, path, anchors=True)
+        assert [source.path.name for source in recipe.sources] == ["x", "y", "x"]
+        assert recipe.sources[0] == recipe.target
+
+    def test_own_keys_win_over_those_that_are_merged_in(self, write):
+        path = write(
+            "target: &a {path: x, dtype: bfloat16}\n"
+            "sources: [{<<: *a, path: y}, {path: z, <<: *a}, {<<: [*a], dtype: float32}]"
+        )
+        sources = load(Recipe, path, anchors=True).sources
+        assert [source.path.name for source in sources] == ["y", "z", "x"]
+        assert [source.dtype for source in sources] == ["bfloat16", "bfloat16", "float32"]
+
+    def test_the_first_of_merged_mappings_wins(self, write):
+        text = "target: a\nweights: {<<: [&x {p: 1, q: 2}, {q: 3, r: 4}], r: 5}"
+        assert load(Recipe, write(text), anchors=True).weights == {"p": 1, "q": 2, "r": 5}
+
+    def test_a_quoted_merge_key_is_a_key(self, write):
+        assert load(Recipe, write('target: a\nweights: {"<<": 1}'), anchors=True).weights == {
+            "<<": 1
+        }
+
+    def test_errors_name_the_line_of_the_anchor(self, write):
+        path = write("sources:\n- &a\n  path: x\n  dtype: int8\ntarget: *a")
+        with pytest.raises(SettingsError) as caught:
+            load(Recipe, path, anchors=True)
+        assert [line.split(": found")[0] for line in str(caught.value).splitlines()] == [
+            "recipe.yaml:4: target.dtype",
+            "recipe.yaml:4: sources.0.dtype",
+        ]
+
+    def test_a_page_that_describes_gigabytes_stays_small(self, write):
+        lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+        lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 40)]
+        with pytest.raises(SettingsError, match="more than 100000 values, once aliases"):
+            load(Recipe, write("\n".join(lines)), anchors=True)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("target: &a [*a]", "recipe.yaml:1: this is no YAML: "),
+            ("target: *a", "recipe.yaml:1: this is no YAML: found undefined alias"),
+            ("target: a\nweights:\n  <<: 1", "recipe.yaml:3: .*`<<` takes the alias of a mapping"),
+            ("target: !!str a", "recipe.yaml:1: this is no YAML: a YAML tag is not supported"),
+            ("a: 1\n---\nb: 1", "recipe.yaml:2: this is no YAML: a second document begins here"),
+        ],
+    )
+    def test_what_is_refused(self, write, text, problem):
+        with pytest.raises(SettingsError, match=problem):
+            load(Recipe, write(text), anchors=True)
+
+    def test_a_document_may_have_marks_around_it(self, write):
+        assert load(Recipe, write("---\ntarget: a\n...\n")).target.path == Path("a")
+
+
+class TestCheck:
+    def test_problems_come_with_their_lines(self, write):
+        path = write("target: a\nsources:\n- b\n- path: c\n")
+
+        def check(recipe):
+            yield ("sources", 1, "path"), f"{recipe.sources[1].path} is no good"
+            yield ("lr",), "too small"
+
+        with pytest.raises(SettingsError) as caught:
+            load(Recipe, path, ("lr=1",), check=check)
+        assert str(caught.value).splitlines() == [
+            "recipe.yaml:4: sources.1.path: c is no good",
+            "--set lr=1: lr: too small",
+        ]
+
+    def test_nothing_wrong(self, write):
+        assert load(Recipe, write("target: a"), check=lambda recipe: []).target.path == Path("a")
+
+
 class TestOverrides:
     def test_they_come_after_the_file_and_in_order(self, write):
         path = write("target: a\nlr: 1\nsources: [b, {path: c}]")
