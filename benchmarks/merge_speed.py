@@ -267,10 +267,10 @@ def memory(pid: int) -> dict[str, int]:
 
 def show(run: dict[str, object]) -> None:
     """Print one run."""
+    print(f"{run['method']:16} {run['program']:14}", end="")
+    print(f" wall {run['wall_s']:7.2f} s   cpu {run['cpu_s']:7.2f} s", end="")
     print(
-        f"{run['method']:16} {run['program']:14} wall {run['wall_s']:7.2f} s"
-        f"   cpu {run['cpu_s']:7.2f} s   anonymous {run['anonymous_mb']:5} MB   resident {run['resident_mb']:5} MB",
-        flush=True,
+        f"   anonymous {run['anonymous_mb']:5} MB   resident {run['resident_mb']:5} MB", flush=True
     )
 
 

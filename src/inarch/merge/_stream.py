@@ -1,9 +1,9 @@
 """Run merge methods over checkpoints of any size: jobs in, tensors of a writer out.
 
-A tensor is cut in parts that a core's cache holds. Threads widen a part of every model to
-float32, let the rule of the method merge it, narrow it and write it where it belongs; the layout of the
-result is known before its first byte, so no thread waits for another. Parts, and the order in which
-their sums are added, depend on shapes alone: every number of threads gives the same bits.
+A tensor is cut in parts that a core's cache holds. Threads widen a part of every model to float32,
+let the rule of the method merge it, narrow it and write it where it belongs; the layout of the
+result is known before its first byte, so no thread waits for another. Parts, and the order in
+which their sums are added, depend on shapes alone: every number of threads gives the same bits.
 """
 
 import itertools

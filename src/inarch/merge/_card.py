@@ -1,0 +1,81 @@
+"""The model card of a merge, and the rows that say how each tensor was made."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch import __version__
+from inarch.merge._jobs import Job
+
+
+def tensor_row(job: Job, coefficients: Sequence[float] | None) -> dict[str, Any]:
+    """Return how a tensor was made: a line of ``tensors.jsonl``.
+
+    ``parameters`` are the settings of its method, with one value per model where the method knows
+    one; ``coefficients`` the weights that the method found itself, or None.
+    """
+    return {
+        "tensor": job.name,
+        "method": job.method,
+        "models": [source.label for source in job.models],
+        "base": job.base.label if job.base else None,
+        "parameters": job.settings.model_dump(mode="json"),
+        "coefficients": list(coefficients) if coefficients is not None else None,
+    }
+
+
+def card(
+    recipe: str,
+    methods: Sequence[str],
+    models: Mapping[str, str],
+    base: str | None,
+    notes: Sequence[str],
+) -> str:
+    """Return the README.md of a merged model: what went in, how, and the recipe.
+
+    Args:
+        recipe: The YAML, as saved.
+        methods: Names of the methods used.
+        models: Fingerprint of each model by its label.
+        base: Label of the base model.
+        notes: What the user should know about this merge.
+    """
+    hub_names = [label for label in models if _is_hub_name(label)]
+    front = ["---", "library_name: transformers", "tags:", "- merge", "- inarch"]
+    if hub_names:
+        front += ["base_model:", *(f"- {name}" for name in hub_names)]
+    rows = [
+        f"| `{label}`{' (base)' if label == base else ''} | `{print_}` |"
+        for label, print_ in models.items()
+    ]
+    remarks = ["", "## Notes", "", *(f"- {note}" for note in notes)] if notes else []
+    cards = ", ".join(f"`{method}`" for method in methods)
+    return "\n".join(
+        [
+            *front,
+            "---",
+            "",
+            "# Merged model",
+            "",
+            f"Made by [inarch](https://pypi.org/project/inarch/) {__version__} with {cards}.",
+            "",
+            "| model | fingerprint |",
+            "|---|---|",
+            *rows,
+            *remarks,
+            "",
+            "## Recipe",
+            "",
+            "```yaml",
+            recipe.rstrip(),
+            "```",
+            "",
+            "How each tensor was made, its coefficients and digests are in `tensors.jsonl`; "
+            "versions, wall time and memory in `manifest.json`.",
+            "",
+        ]
+    )
+
+
+def _is_hub_name(label: str) -> bool:
+    """Return whether a label reads ``owner/name``, which a card may link to."""
+    return label.count("/") == 1 and not label.startswith((".", "/", "~"))
