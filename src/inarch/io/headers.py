@@ -139,8 +139,9 @@ def _read_raw(path: Path, file: BinaryIO) -> tuple[bytes, int]:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, which must not have a key twice."""
+    """Return a JSON object, which must not have a key twice, nor one that has no UTF-8."""
     content = dict(pairs)
+    "".join(content).encode()
     if len(content) < len(pairs):
         twin = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
         raise ValueError(f"the key {twin!r} is there twice")

@@ -6,6 +6,7 @@ in the end. A killed run is gone on with; after a loss of power it starts anew, 
 then claim more than the disk holds.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -20,8 +21,8 @@ from typing import Any, BinaryIO, Self
 from inarch.errors import DataError, WeightsError
 from inarch.io.dtypes import Raw, item_size
 from inarch.io.files import explain_full_disk, make_folder, remove, wait_for_disk, write_atomic
+from inarch.io.folders import INDEX, SINGLE
 from inarch.io.headers import Header, TensorInfo, make_header
-from inarch.io.weights import INDEX, SINGLE
 
 PART = ".weights.part"
 """The folder in which a checkpoint grows."""
@@ -216,9 +217,10 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None and self._files:
-            self.close()
-        else:
+        try:
+            if error is None and self._files:
+                self.close()
+        finally:
             self.abandon()
 
 
@@ -287,9 +289,16 @@ def _open_journal(path: Path) -> BinaryIO:
 
 
 def _take_room(file: int, num_bytes: int) -> None:
-    """Make an empty file so large, with room on the disk where the system can promise it."""
+    """Make an empty file so large, and have the system promise the room where it can."""
     os.ftruncate(file, 0)
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, num_bytes)
-    else:
-        os.ftruncate(file, num_bytes)
+        try:
+            os.posix_fallocate(file, 0, num_bytes)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+    disk = os.fstatvfs(file)
+    if disk.f_bavail * disk.f_frsize < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(file, num_bytes)
