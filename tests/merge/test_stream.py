@@ -1,4 +1,4 @@
-"""The stream: whatever the threads, parts and formats, every element is merged once and in place."""
+"""The stream: for all threads, parts and formats, every element is merged once and in place."""
 
 import threading
 import time
@@ -203,7 +203,7 @@ def test_what_the_format_of_the_result_cannot_hold_is_refused():
 
 
 def test_a_methods_complaint_names_the_tensor():
-    with pytest.raises(SettingsError, match="^t: weights sum to zero$"):
+    with pytest.raises(SettingsError, match=r"^t: weights sum to zero$"):
         run([job("t", [Memory([1.0])], method="refuse")])
 
 
