@@ -1,17 +1,27 @@
 """Checkpoints written piece by piece: every number in its place, whole or absent, gone on with."""
 
+import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import byte_level, save_model
+from transformers import AutoModelForCausalLM
 
+from inarch.errors import DataError, WeightsError
+from inarch.io import shards
 from inarch.io.dtypes import storage
 from inarch.io.headers import TensorInfo
 from inarch.io.shards import PART, CheckpointWriter
+from inarch.io.sidecar import copy_side_files
 from inarch.io.weights import Checkpoint
 
 TENSORS = (
@@ -104,3 +114,292 @@ def test_an_interrupted_run_is_gone_on_with(folder):
         assert writer.done == {tensor.name for tensor in TENSORS[:3]}
         write_all(writer, TENSORS[3:])
     assert_holds(folder)
+
+
+def test_a_killed_process_is_gone_on_with(folder):
+    child = os.fork()
+    if child == 0:
+        try:
+            writer = CheckpointWriter(folder, TENSORS, max_shard_bytes=100)
+            write_all(writer, TENSORS[:2])
+            writer.write("ids", 0, content(TENSORS[5]))
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert os.listdir(folder / PART)
+    with CheckpointWriter(folder, TENSORS, max_shard_bytes=100) as writer:
+        assert writer.done == {TENSORS[0].name, TENSORS[1].name}
+        write_all(writer, TENSORS[2:])
+    assert_holds(folder)
+
+
+def interrupt(folder, **how) -> None:
+    """Write two tensors, then stop."""
+    with pytest.raises(KeyboardInterrupt), CheckpointWriter(folder, TENSORS, **how) as writer:
+        write_all(writer, TENSORS[:2], seed=1)
+        raise KeyboardInterrupt
+
+
+def cut_journal(folder, monkeypatch) -> None:
+    journal = folder / PART / "journal"
+    journal.write_bytes(journal.read_bytes()[:-3])
+
+
+def lose_power(folder, monkeypatch) -> None:
+    (folder / "boot").write_text("another")
+    monkeypatch.setattr(shards, "_BOOT", folder / "boot")
+
+
+def forget_boot(folder, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "_BOOT", folder / "absent")
+
+
+def cut_file(folder, monkeypatch) -> None:
+    os.truncate(folder / PART / "model.safetensors", 100)
+
+
+def lose_file(folder, monkeypatch) -> None:
+    (folder / PART / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "num_done"),
+    [(cut_journal, 1), (lose_power, 0), (forget_boot, 0), (cut_file, 0), (lose_file, 0)],
+)
+def test_what_may_not_be_whole_is_written_anew(folder, monkeypatch, harm, num_done):
+    interrupt(folder)
+    harm(folder, monkeypatch)
+    with CheckpointWriter(folder, TENSORS) as writer:
+        assert len(writer.done) == num_done
+        write_all(writer, TENSORS[num_done:])
+    monkeypatch.undo()
+    with Checkpoint.open(folder) as checkpoint:
+        for tensor in TENSORS[num_done:]:
+            assert checkpoint.raw(tensor.name).tobytes() == content(tensor).tobytes()
+
+
+def test_a_cut_journal_goes_on_in_good_order(folder, monkeypatch):
+    interrupt(folder)
+    cut_journal(folder, monkeypatch)
+    with pytest.raises(KeyboardInterrupt), CheckpointWriter(folder, TENSORS) as writer:
+        write_all(writer, TENSORS[1:4])
+        raise KeyboardInterrupt
+    writer = CheckpointWriter(folder, TENSORS)
+    assert writer.done == {tensor.name for tensor in TENSORS[:4]}
+    writer.abandon()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"key": "other weights"},
+        {"metadata": {"format": "pt", "x": "y"}},
+        {"max_shard_bytes": 100},
+        {"tensors": TENSORS[::-1]},
+        {"tensors": (*TENSORS[:-1], TensorInfo("small", "F8_E5M2", (9,)))},
+        {"tensors": (*TENSORS[:-1], TensorInfo("small", "F8_E4M3", (3, 3)))},
+    ],
+)
+def test_a_run_of_something_else_starts_anew(folder, changed):
+    interrupt(folder)
+    with CheckpointWriter(folder, **{"tensors": TENSORS, **changed}) as writer:
+        assert writer.done == frozenset()
+        write_all(writer, changed.get("tensors", TENSORS))
+    assert_holds(folder, changed.get("tensors", TENSORS))
+
+
+@pytest.mark.parametrize("moves", range(4))
+@pytest.mark.parametrize("older", [None, 100, 200, 5000])
+def test_a_kill_while_files_move_leaves_no_mixture(folder, monkeypatch, older, moves):
+    """`moves` files are in place when the kill comes; the fourth move is that of the index."""
+    if older:
+        with CheckpointWriter(folder, TENSORS, max_shard_bytes=older) as writer:
+            write_all(writer, seed=1)
+    replace, moved = Path.replace, []
+
+    def limited(path: Path, target: Path) -> Path:
+        if len(moved) == moves:
+            raise KeyboardInterrupt
+        moved.append(path)
+        return replace(path, target)
+
+    with pytest.raises(KeyboardInterrupt):
+        with CheckpointWriter(folder, TENSORS, max_shard_bytes=100) as writer:
+            write_all(writer)
+            monkeypatch.setattr(Path, "replace", limited)
+    monkeypatch.undo()
+    with pytest.raises(
+        WeightsError, match=r"holds (no weights|.* and no model\.safetensors\.index)"
+    ):
+        Checkpoint.open(folder)
+    with CheckpointWriter(folder, TENSORS, max_shard_bytes=100) as writer:
+        assert len(writer.done) == len(TENSORS)
+    assert_holds(folder)
+
+
+@pytest.mark.parametrize("sizes", [(100, 5000), (5000, 100), (100, 200), (200, 100), (100, 100)])
+def test_an_older_checkpoint_is_replaced(folder, sizes):
+    (folder / "tokenizer.json").write_text("kept")
+    for seed, size in enumerate(sizes):
+        with CheckpointWriter(folder, TENSORS, max_shard_bytes=size) as writer:
+            assert not writer.done
+            write_all(writer, seed=seed)
+        assert_holds(folder, seed=seed)
+    named = {"tokenizer.json", "config.json"} | set(os.listdir(folder))
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        assert set(json.loads(index.read_text())["weight_map"].values()) | {index.name} <= named
+    else:
+        assert named == {"tokenizer.json", "config.json", "model.safetensors"}
+
+
+def test_a_killed_run_leaves_the_older_checkpoint(folder):
+    with CheckpointWriter(folder, TENSORS) as writer:
+        write_all(writer)
+    interrupt(folder)
+    with Checkpoint.open(folder) as checkpoint:
+        assert checkpoint.raw("ids").tobytes() == content(TENSORS[5]).tobytes()
+
+
+def test_transformers_loads_what_was_written(tmp_path):
+    source = save_model(tmp_path / "source", byte_level())
+    with Checkpoint.open(source) as checkpoint:
+        tensors = list(checkpoint.tensors.values())
+        with CheckpointWriter(tmp_path / "out", tensors, max_shard_bytes=10_000) as writer:
+            for tensor in tensors:
+                writer.write(tensor.name, 0, checkpoint.raw(tensor.name))
+                writer.finish(tensor.name)
+    copy_side_files(source, tmp_path / "out")
+    expected = AutoModelForCausalLM.from_pretrained(source).state_dict()
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], weight) for name, weight in expected.items())
+    saved = tmp_path / "saved"
+    AutoModelForCausalLM.from_pretrained(source).save_pretrained(saved, max_shard_size=10_000)
+    index = "model.safetensors.index.json"
+    assert (tmp_path / "out" / index).read_bytes() == (saved / index).read_bytes()
+
+
+# ------------------------------------------------------------------------------------- bad places
+
+
+def test_a_disk_that_is_too_small_is_found_at_the_beginning(folder):
+    code = """if True:
+        import resource, sys
+        from inarch.errors import DataError
+        from inarch.io.headers import TensorInfo
+        from inarch.io.shards import CheckpointWriter
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        try:
+            CheckpointWriter(sys.argv[1], [TensorInfo("w", "F32", (1 << 14,))])
+        except DataError as error:
+            print(error)
+    """
+    ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
+    assert f"disk full while writing {folder}" in ended.stdout, ended.stderr
+    assert os.listdir(folder) == ["config.json"]
+
+
+def fail(number: int):
+    def failing(*_):
+        raise OSError(number, os.strerror(number))
+
+    return failing
+
+
+@pytest.mark.parametrize("call", ["write", "finish"])
+def test_a_disk_that_fills_up_meanwhile_loses_nothing(folder, monkeypatch, call):
+    with pytest.raises(DataError, match=r"disk full while writing .*it goes on where it stopped"):
+        with CheckpointWriter(folder, TENSORS) as writer:
+            write_all(writer, TENSORS[:2])
+            if call == "write":
+                monkeypatch.setattr(os, "pwrite", fail(errno.ENOSPC))
+            else:
+                monkeypatch.setattr(writer, "_journal", FullJournal(writer._journal))
+            write_all(writer, TENSORS[2:])
+    monkeypatch.undo()
+    assert not (folder / "model.safetensors").exists()
+    with CheckpointWriter(folder, TENSORS) as writer:
+        assert len(writer.done) == 2
+        write_all(writer, TENSORS[2:])
+    assert_holds(folder)
+
+
+class FullJournal:
+    """A journal on a disk without room."""
+
+    def __init__(self, journal) -> None:
+        self.close = journal.close
+        self.write = fail(errno.ENOSPC)
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, None])
+def test_a_file_system_that_promises_no_room(folder, monkeypatch, number):
+    if number:
+        monkeypatch.setattr(os, "posix_fallocate", fail(number))
+    else:
+        monkeypatch.delattr(os, "posix_fallocate")
+    with CheckpointWriter(folder, TENSORS) as writer:
+        write_all(writer)
+    assert_holds(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match="disk full"):
+        CheckpointWriter(folder, [TensorInfo("w", "F32", (1 << 50,))])
+    assert os.listdir(folder) == ["config.json"]
+
+
+def test_another_error_stays_what_it_is(folder, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        CheckpointWriter(folder, TENSORS)
+
+
+@pytest.mark.parametrize("path", ["config.json", "config.json/out"])
+def test_a_file_in_the_way(folder, path):
+    with pytest.raises(DataError, match=r"cannot make the folder .*give --out another place"):
+        CheckpointWriter(folder / path, TENSORS)
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_a_folder_that_cannot_be_written(folder, monkeypatch, call):
+    if call == "open":
+        (folder / PART).mkdir()
+    monkeypatch.setattr(Path, call, lambda *_, **__: fail(errno.EROFS)())
+    with pytest.raises(DataError, match=r"cannot (make|write).*Read-only.*another place"):
+        CheckpointWriter(folder, TENSORS)
+
+
+def test_two_runs_into_one_folder(folder):
+    with CheckpointWriter(folder, TENSORS) as writer:
+        code = f"from inarch.io.shards import *; CheckpointWriter({str(folder)!r}, [])"
+        code = code.replace("[]", "[TensorInfo('w', 'F32', ())]")
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "another process writes a checkpoint into" in ended.stderr
+        write_all(writer)
+    assert_holds(folder)
+
+
+def test_what_does_not_fit_is_a_bug(folder):
+    with CheckpointWriter(folder, TENSORS) as writer:
+        for name, start, raw in (
+            ("mask", 1, np.zeros(5, np.bool_)),
+            ("mask", -1, np.zeros(5, np.bool_)),
+            ("ids", 0, np.zeros(3, np.int32)),
+        ):
+            with pytest.raises(ValueError, match=f"do not fit.*{name}"):
+                writer.write(name, start, raw)
+        writer.write("ids", 0, np.zeros(2, np.int64))
+        with pytest.raises(ValueError, match="ids: 16 bytes are written, not 24"):
+            writer.finish("ids")
+        with pytest.raises(ValueError, match="7 tensors are not finished, such as empty"):
+            writer.close()
+        writer.abandon()
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_no_tensors_and_twins_are_refused(folder):
+    with pytest.raises(WeightsError, match="no tensors"):
+        CheckpointWriter(folder, [])
+    with pytest.raises(WeightsError, match="two tensors under 'ids'"):
+        CheckpointWriter(folder, [*TENSORS, TENSORS[5]], max_shard_bytes=1)
+    assert os.listdir(folder) == ["config.json"]

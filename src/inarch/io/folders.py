@@ -14,6 +14,7 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 
+_ONE_OF_MANY = re.compile(r"-of-(?!0*1\.)\d+\.")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _BESIDE_CODES = re.compile(
     r"[._](weight_scale(_inv)?|weight_packed|input_scale|qweight|qzeros|g_idx|SCB|scales"
@@ -75,12 +76,12 @@ def find_weights(folder: Path) -> dict[Path, Header]:
     if indexes:
         return _read_indexed(folder / INDEX if folder / INDEX in indexes else indexes[0])
     files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
+    if len(files) == 1 and not _ONE_OF_MANY.search(files[0].name):
         return {files[0]: read_header(files[0])}
     if files:
         raise WeightsError(
-            f"{folder} holds {len(files)} safetensors files and no {INDEX} that says which of them "
-            "make up the model; fetch it, or finish the run that writes them"
+            f"{folder} holds {files[0].name} and no {INDEX} that says which files make up the "
+            "model; fetch it, or finish the run that writes them"
         )
     raise _without_safetensors(folder)
 

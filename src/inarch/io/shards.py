@@ -14,9 +14,10 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from inarch.errors import DataError, WeightsError
 from inarch.io.dtypes import Raw, item_size
@@ -72,11 +73,8 @@ class CheckpointWriter:
         try:
             with explain_full_disk(self.folder):
                 self.done = self._go_on(_digest(self._shards, key))
-                for name in self._shards:
-                    self._open_shard(name)
+                self._open_shards()
         except BaseException:
-            if not self.done:  # gives the room back
-                remove(self._part)
             self.abandon()
             raise
         self._finished = set(self.done)
@@ -113,7 +111,6 @@ class CheckpointWriter:
         with self._lock, explain_full_disk(self.folder):
             self._finished.add(name)
             self._journal.write(json.dumps(name).encode() + b"\n")
-            self._journal.flush()
 
     def close(self, *, sync: bool = True) -> None:
         """Move the whole checkpoint into place, and remove one that it replaces.
@@ -182,7 +179,6 @@ class CheckpointWriter:
                 remove(path)
         self._journal.truncate(0)
         self._journal.write(first + b"\n")
-        self._journal.flush()
         return frozenset()
 
     def _whole(self, lines: list[bytes]) -> frozenset[str] | None:
@@ -198,15 +194,22 @@ class CheckpointWriter:
                 return None
         return done
 
-    def _open_shard(self, name: str) -> None:
-        """Open a file, make it as large as it will be, and write its header."""
-        path, header = self._part / name, self._shards[name]
-        if self.done == self.tensors.keys() and not path.exists():
-            path = self.folder / name
-        file = self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if os.fstat(file).st_size != header.num_bytes:
-            _take_room(file, header.num_bytes)
-        os.pwrite(file, header.raw, 0)
+    def _open_shards(self) -> None:
+        """Open the files, make them as large as they will be, and write their headers."""
+        moved = self.done == self.tensors.keys()
+        try:
+            for name, header in self._shards.items():
+                path = self._part / name
+                if moved and not path.exists():
+                    path = self.folder / name
+                file = self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                if os.fstat(file).st_size != header.num_bytes:
+                    _take_room(file, header.num_bytes)
+                os.pwrite(file, header.raw, 0)
+        except BaseException:
+            if not self.done:  # the room is of no use then
+                remove(self._part)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -262,7 +265,7 @@ def _boot_id() -> str:
     return _BOOT.read_text().strip() if _BOOT.is_file() else ""
 
 
-def _open_journal(path: Path) -> BinaryIO:
+def _open_journal(path: Path) -> FileIO:
     """Return the journal, locked against other processes.
 
     Raises:
@@ -270,7 +273,7 @@ def _open_journal(path: Path) -> BinaryIO:
     """
     try:
         with explain_full_disk(path):
-            journal = path.open("a+b")
+            journal = path.open("a+b", buffering=0)
     except OSError as error:
         raise DataError(
             f"cannot write {path}: {error.strerror}; give --out another place"
