@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.merge._token_settings import TokenizerSettings
-from inarch.merge._tokens import TokenPlan, is_vocabulary, token_plan
+from inarch.merge._tokens import TokenPlan, token_plan
+from inarch.merge._vocabulary import is_vocabulary
 from inarch.settings import load
 
 

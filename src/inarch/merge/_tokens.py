@@ -21,7 +21,6 @@ Shapes: K = models, V = rows of the result.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +35,13 @@ from inarch.merge._sources import RowsSource
 from inarch.merge._templates import choose_template
 from inarch.merge._token_settings import TokenizerSettings, TokenRule
 from inarch.merge._union import union_ids, write_tokenizer
-from inarch.merge._vocabulary import PLAIN, Vocabulary, read_beside, read_vocabulary
+from inarch.merge._vocabulary import (
+    PLAIN,
+    Vocabulary,
+    is_vocabulary,
+    read_beside,
+    read_vocabulary,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,17 +117,6 @@ class _Tokenizer(NamedTuple):
 
 
 _TEXT_CONFIGS = {"text_config", "llm_config"}
-
-_VOCABULARY = re.compile(
-    r"(?:^|\.)(?:embed_tokens|embed_tokens_per_layer|wte|word_embeddings|tok_embeddings|embed_in"
-    r"|backbone\.embeddings|shared|embed_out|lm_head|lm_head\.linear|lm_head\.decoder|output"
-    r"|output_layer|vocab_projector|cls\.predictions|cls\.predictions\.decoder)\.(?:weight|bias)$"
-)
-
-
-def is_vocabulary(name: str) -> bool:
-    """Return whether the first axis of a tensor are the tokens: embeddings, heads, their biases."""
-    return bool(_VOCABULARY.search(name)) and not re.search(r"\.[1-9]\d*\.", name)
 
 
 def token_plan(

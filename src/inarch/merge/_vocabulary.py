@@ -1,10 +1,11 @@
-"""Which id a model gives each token, read from the files of its tokenizer.
+"""Which id a model gives each token, and which of its tensors have a row for each.
 
 The files are read as JSON, without transformers; only a model that has no ``tokenizer.json`` is
 loaded by it.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,13 @@ PLAIN = {
     "special": False,
 }
 """How an added token is found in a text where nothing else is said: as it is written."""
+
+
+_VOCABULARY = re.compile(
+    r"(?:^|\.)(?:embed_tokens|embed_tokens_per_layer|wte|word_embeddings|tok_embeddings|embed_in"
+    r"|backbone\.embeddings|shared|embed_out|lm_head|lm_head\.linear|lm_head\.decoder|output"
+    r"|output_layer|vocab_projector|cls\.predictions|cls\.predictions\.decoder)\.(?:weight|bias)$"
+)
 
 
 class Vocabulary(NamedTuple):
@@ -97,3 +105,8 @@ def _more_added(folder: Path) -> list[dict[str, Any]]:
         *({**token, "id": int(index)} for index, token in decoder.items()),
         *({"content": text, "id": index} for text, index in older.items()),
     ]
+
+
+def is_vocabulary(name: str) -> bool:
+    """Return whether the first axis of a tensor are the tokens: embeddings, heads, their biases."""
+    return bool(_VOCABULARY.search(name)) and not re.search(r"\.[1-9]\d*\.", name)
