@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inarch.merge.sce as module
-from inarch.merge import _elect
+from inarch.merge import _combine
 from inarch.merge.sce import SceSettings, sce, spread
 
 from .merging import KINDS, assert_close, f32, merged, oracle, random_models, stack
@@ -190,7 +190,7 @@ def test_compiled_and_plain_give_the_same_bits(variant, num, monkeypatch):
     models, base = random_models(num, (70, 70), seed=num)
     made = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
     monkeypatch.setattr(module, "_spread_compiled", None)
-    monkeypatch.setattr(_elect, "_elect_compiled", None)
+    monkeypatch.setattr(_combine, "_combine_compiled", None)
     plain = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
     np.testing.assert_array_equal(made, plain)
 

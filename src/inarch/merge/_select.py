@@ -38,32 +38,36 @@ class Cut(NamedTuple):
     rest: int
     """How many of that part that equal ``bits`` are kept, the first ones."""
 
-    def until(self, start: int, size: int, values: Callable[[], Array]) -> int:
-        """Return the index within a part before which what equals ``bits`` is kept.
-
-        Args:
-            start: Of the part.
-            size: Elements of the part.
-            values: Gives them, ``[N]``; asked for only where the index is neither 0 nor `size`.
-        """
-        if start != self.part:
-            return size if start < self.part else 0
-        values_N = values()
-        xp = namespace(values_N)
-        equal = xp.where(magnitude_bits(values_N) == self.bits)[0]
-        return int(equal[self.rest]) if self.rest < len(equal) else size
+    def floor(self, start: int) -> int | None:
+        """Return the least bits that are kept in a part; None in the part that is divided."""
+        if start == self.part:
+            return None
+        return self.bits if start < self.part else self.bits + 1
 
     def keep(self, values_N: Array, start: int) -> Array:
         """Return which elements of the part that begins at `start` are kept, bool ``[N]``."""
         bits_N = magnitude_bits(values_N)
-        until = self.until(start, len(values_N), lambda: values_N)
-        keep_N = bits_N > self.bits
-        keep_N[:until] |= bits_N[:until] == self.bits
-        return keep_N
+        floor = self.floor(start)
+        if floor is not None:
+            return bits_N >= floor
+        equal_N = bits_N == self.bits
+        return (bits_N > self.bits) | (equal_N & (equal_N.cumsum(0) <= self.rest))
 
 
 KEEP_ALL = Cut(bits=0, part=1 << 62, rest=0)
-KEEP_NONE = Cut(bits=ABOVE_ALL, part=0, rest=0)
+KEEP_NONE = Cut(bits=ABOVE_ALL, part=-1, rest=0)
+
+
+class Band(NamedTuple):
+    """What is kept of a row: what ``low`` keeps, without what ``high`` keeps."""
+
+    low: Cut
+    high: Cut = KEEP_NONE
+
+    def keep(self, values_N: Array, start: int) -> Array:
+        """Return which elements of the part that begins at `start` are kept, bool ``[N]``."""
+        keep_N = self.low.keep(values_N, start)
+        return keep_N if self.high == KEEP_NONE else keep_N & ~self.high.keep(values_N, start)
 
 
 def magnitude_bits(values: Array) -> Array:
@@ -74,42 +78,49 @@ def magnitude_bits(values: Array) -> Array:
 def cuts(
     stack: Stack,
     measure: Callable[[Part], Array],
-    counts: Callable[[list[int]], Sequence[int]],
+    counts: Callable[[list[int]], Sequence[Sequence[int]]],
     num_rows: int,
-) -> list[Cut]:
-    """Return, for each row, the cut that keeps so many of its largest magnitudes.
+) -> list[list[Cut]]:
+    """Return, for each row, the cuts that keep so many of its largest magnitudes.
 
-    The tensor is read twice; once where each row keeps all or nothing.
+    The tensor is read twice; once where all is kept, or nothing.
 
     Args:
         stack: The tensor.
         measure: Returns finite float32 values of a part, ``[J, N]``; their sign does not count.
-        counts: Returns how many to keep of each row, given how many of each are at least 2^-133.
+        counts: Returns how many to keep of each row, one number per cut, given how many elements of
+            each row are at least 2^-133.
         num_rows: J.
     """
     uppers_JU = _count_uppers(stack, measure, num_rows)
-    sizes = uppers_JU.sum(axis=1)
-    keep_J = counts([int(size - zeros) for size, zeros in zip(sizes, uppers_JU[:, 0], strict=True)])
-    places = [_place(uppers_U, keep) for uppers_U, keep in zip(uppers_JU, keep_J, strict=True)]
-    if all(place is None for place in places):
-        found: list[tuple[int, list[Lowers | None]]] = []
-    else:
+    keep_J = counts([int(uppers_U[1:].sum()) for uppers_U in uppers_JU])
+    places = [
+        [_place(uppers_U, num) for num in keep]
+        for uppers_U, keep in zip(uppers_JU, keep_J, strict=True)
+    ]
+    wanted = [sorted({place[0] for place in row if place}) for row in places]
+    found: list[tuple[int, list[dict[int, Lowers]]]] = []
+    if any(wanted):
         found = stack.map(
             lambda part: (
                 part.start,
                 [
-                    None if place is None else _lowers(row_N, place[0])
-                    for row_N, place in zip(measure(part), places, strict=True)
+                    {upper: _lowers(row_N, upper) for upper in uppers}
+                    for row_N, uppers in zip(measure(part), wanted, strict=True)
                 ],
             )
         )
-    made = []
-    for row, (place, keep) in enumerate(zip(places, keep_J, strict=True)):
+
+    def cut(row: int, num: int, place: tuple[int, int] | None) -> Cut:
         if place is None:
-            made.append(KEEP_ALL if keep > 0 else KEEP_NONE)
-        else:
-            made.append(_cut(*place, [(start, rows[row]) for start, rows in found]))  # type: ignore[misc]
-    return made
+            return KEEP_ALL if num > 0 else KEEP_NONE
+        upper, rest = place
+        return _cut(upper, rest, [(start, rows[row][upper]) for start, rows in found])
+
+    return [
+        [cut(row, num, place) for num, place in zip(keep_J[row], places[row], strict=True)]
+        for row in range(num_rows)
+    ]
 
 
 def _count_uppers(stack: Stack, measure: Callable[[Part], Array], num_rows: int) -> Counts:

@@ -24,10 +24,18 @@ class WeightedRule:
 
 def sums_of_squares(values_KN: Array) -> tuple[float, ...]:
     """Return the sum of the squares of each row, ``[K]``; squared in float32, added in float64."""
-    squares = ((row_N * row_N) for row_N in values_KN)
-    if isinstance(values_KN, np.ndarray):
-        return tuple(float(square_N.sum(dtype=np.float64)) for square_N in squares)
-    return tuple(float(square_N.double().sum()) for square_N in squares)
+    return tuple(_add(row_N * row_N) for row_N in values_KN)
+
+
+def sums_of_magnitudes(values_KN: Array) -> tuple[float, ...]:
+    """Return the sum of the magnitudes of each row, ``[K]``, added in float64."""
+    return tuple(_add(abs(row_N)) for row_N in values_KN)
+
+
+def _add(values_N: Array) -> float:
+    if isinstance(values_N, np.ndarray):
+        return float(values_N.sum(dtype=np.float64))
+    return float(values_N.double().sum())
 
 
 def add_parts(sums: Sequence[Sequence[float]], num_models: int) -> tuple[float, ...]:

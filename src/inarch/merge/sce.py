@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inarch.compiled import compiled
-from inarch.merge._elect import BLOCK, Election, elect
+from inarch.merge._combine import BLOCK, Combination, combine
 from inarch.merge._select import KEEP_ALL, Cut, cuts
 from inarch.merge._stack import Array, Part, Stack, namespace
 from inarch.merge._weighted import WeightedRule, add_parts, shares, sums_of_squares
@@ -56,7 +56,7 @@ def sce(stack: Stack, settings: SceSettings) -> WeightedRule:
     """
     cut = _cut(stack, settings)
     eta = _coefficients(stack, settings, cut)
-    election = Election(
+    how = Combination(
         weights=eta,
         votes="plain",
         normalize=settings.variant != "paper" if settings.normalize is None else settings.normalize,
@@ -65,7 +65,7 @@ def sce(stack: Stack, settings: SceSettings) -> WeightedRule:
     final_cut = KEEP_ALL if settings.variant == "fuseai" else cut
 
     def rule(part: Part) -> Array:
-        return part.base_N + elect(_selected(part, final_cut), election)
+        return combine(_selected(part, final_cut), part.base_N, how)
 
     return WeightedRule(rule, eta)
 
@@ -76,12 +76,12 @@ def _cut(stack: Stack, settings: SceSettings) -> Cut:
         return KEEP_ALL
     varying = []
 
-    def count(nonzero: list[int]) -> list[int]:
+    def count(nonzero: list[int]) -> list[list[int]]:
         varying.append(nonzero[0])
         # in float32, as mergekit multiplies: 0.29 of 100 is 29, and not 28.999
-        return [int(np.float32(settings.select_topk) * np.float32(nonzero[0]))]
+        return [[int(np.float32(settings.select_topk) * np.float32(nonzero[0]))]]
 
-    (cut,) = cuts(stack, lambda part: spread(part.models_KN)[None], count, num_rows=1)
+    ((cut,),) = cuts(stack, lambda part: spread(part.models_KN)[None], count, num_rows=1)
     return KEEP_ALL if settings.variant != "mergekit" and varying == [0] else cut
 
 
