@@ -13,3 +13,7 @@ class Method(NamedTuple):
     function: Callable[[Stack, Any], Rule]
     settings: type[Settings]
     base: Literal["required", "optional", "none"]
+    least: int = 1
+    """Models that it needs beside the base."""
+    most: int | None = None
+    """Models that it takes beside the base; None: any number."""

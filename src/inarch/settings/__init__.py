@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from inarch.errors import SettingsError
-from inarch.settings._yaml import Dumper, KeyPath, Origins, parse, read_file, show_value
+from inarch.settings._yaml import Dumper, Origins, parse, read_file, show_value
+from inarch.settings._yaml import KeyPath as KeyPath
 
 UnitFloat = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share or a weight in [0, 1]."""
