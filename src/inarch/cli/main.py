@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from inarch import __version__
+from inarch.cli import merge
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -20,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(merge.app, name="merge")
 
 Recipe = Annotated[Path, typer.Argument(help="YAML file with the settings.")]
 Set = Annotated[

@@ -7,19 +7,27 @@ from inarch import __version__
 from inarch.merge._jobs import Job
 
 
-def tensor_row(job: Job, coefficients: Sequence[float] | None) -> dict[str, Any]:
+def tensor_row(
+    job: Job, coefficients: Sequence[float] | None, digests: Sequence[str | None] = ()
+) -> dict[str, Any]:
     """Return how a tensor was made: a line of ``tensors.jsonl``.
 
-    ``parameters`` are the settings of its method, with one value per model where the method knows
-    one; ``coefficients`` the weights that the method found itself, or None.
+    Args:
+        job: Its ``parameters`` are the settings of the method: one value per model, or for all.
+        coefficients: The weights that the method gave to the models, or None.
+        digests: Of what was read of each source, None where that is made on the way, and of what
+            was written; empty where nothing was.
     """
+    labels = [source.label for source in job.sources]
+    named = dict(zip((*labels, "result"), digests, strict=True)) if digests else {}
     return {
         "tensor": job.name,
         "method": job.method,
         "models": [source.label for source in job.models],
         "base": job.base.label if job.base else None,
         "parameters": job.settings.model_dump(mode="json"),
-        "coefficients": list(coefficients) if coefficients is not None else None,
+        "coefficients": None if coefficients is None else list(coefficients),
+        **({"digests": named} if named else {}),
     }
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from xxhash import xxh3_128, xxh3_128_digest
 
 from inarch.errors import InarchError, WeightsError
 from inarch.io.dtypes import narrow, storage
@@ -23,6 +24,8 @@ from inarch.merge._method import Method
 from inarch.merge._stack import PART_ELEMENTS, Part, Rule, spans
 
 T = TypeVar("T")
+_Digests = list[bytes | None]
+"""Of one part: of each source, and of the result."""
 
 AHEAD = 3
 """Tensors that may be under way: read ahead, computed, written."""
@@ -44,6 +47,9 @@ class Merged(NamedTuple):
     name: str
     coefficients: tuple[float, ...] | None
     """The weight that the method found for each model, where it finds one."""
+    digests: tuple[str | None, ...]
+    """Of what was read of each source of the job, where it is a tensor on disk, and last of what
+    was written: XXH3-128 of the XXH3-128 of all parts."""
 
 
 def merge_tensors(
@@ -69,7 +75,7 @@ def merge_tensors(
     """
     with _pool(threads) as pool:
         workbench = _Workbench(device)
-        under_way: deque[tuple[Job, Rule | None, list[Future[None]]]] = deque()
+        under_way: deque[tuple[Job, Rule | None, list[Future[_Digests]]]] = deque()
         ahead = iter(jobs[AHEAD:])
         for job in jobs[:AHEAD]:
             _prefetch(job)
@@ -113,22 +119,23 @@ def rule_of(job: Job, stack: "JobStack", methods: Mapping[str, Method]) -> Rule:
 
 def _start(
     job: Job, rule: Rule | None, writer: Writer, pool: ThreadPoolExecutor, bench: "_Workbench"
-) -> list[Future[None]]:
+) -> list[Future[_Digests]]:
     """Hand the parts of a tensor to the pool."""
-    if rule is None:
-        return [pool.submit(_copy, job, span, writer) for span in spans(job.shape)]
-    return [pool.submit(_merge, job, rule, span, writer, bench) for span in spans(job.shape)]
+    raws = [source.raw() for source in job.sources]
+
+    def work(span: tuple[int, int]) -> _Digests:
+        part = slice(*span)
+        read = [None if raw is None else raw[part] for raw in raws]
+        out = _merge(job, rule, span, bench) if rule else read[0]
+        assert out is not None, "a job that copies has a tensor on disk"  # noqa: S101
+        writer.write(job.name, span[0], out)
+        return [None if values is None else _digest(values) for values in (*read, out)]
+
+    return [pool.submit(work, span) for span in spans(job.shape)]
 
 
-def _copy(job: Job, span: tuple[int, int], writer: Writer) -> None:
-    raw = job.models[0].raw()
-    assert raw is not None, "a job that copies has a source with raw bytes"  # noqa: S101
-    writer.write(job.name, span[0], raw[span[0] : span[1]])
-
-
-def _merge(
-    job: Job, rule: Rule, span: tuple[int, int], writer: Writer, bench: "_Workbench"
-) -> None:
+def _merge(job: Job, rule: Rule, span: tuple[int, int], bench: "_Workbench") -> Raw:
+    """Return a part of the result as it is stored, in a buffer of this thread."""
     merged_N = bench.to_host(rule(bench.part(job, span)))
     out = bench.raw(len(merged_N), job.dtype)
     if not narrow(merged_N, job.dtype, out):
@@ -136,16 +143,26 @@ def _merge(
             f"{job.name}: the merge gives numbers that {job.dtype} cannot hold. "
             "Use smaller weights, or a wider out_dtype such as bfloat16 or float32"
         )
-    writer.write(job.name, span[0], out)
+    return out
 
 
-def _finish(job: Job, rule: Rule | None, parts: list[Future[None]], writer: Writer) -> Merged:
-    for part in parts:
-        part.result()
+def _finish(job: Job, rule: Rule | None, parts: list[Future[_Digests]], writer: Writer) -> Merged:
+    columns = zip(*(part.result() for part in parts), strict=True)
+    digests = [_fold(column) for column in columns] or [xxh3_128(b"").hexdigest()]
     writer.finish(job.name)
     for source in job.sources:
         source.release()
-    return Merged(job.name, getattr(rule, "coefficients", None))
+    return Merged(job.name, getattr(rule, "coefficients", None), tuple(digests))
+
+
+def _digest(values: Raw) -> bytes:
+    return xxh3_128_digest(memoryview(values))
+
+
+def _fold(digests: Sequence[bytes | None]) -> str | None:
+    """Return the digest of the digests of all parts."""
+    known = [digest for digest in digests if digest is not None]
+    return xxh3_128(b"".join(known)).hexdigest() if len(known) == len(digests) else None
 
 
 def _prefetch(job: Job) -> None:

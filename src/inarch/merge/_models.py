@@ -1,0 +1,93 @@
+"""The models of a recipe, opened: what is stored where, with adapters on them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from inarch.io.headers import TensorInfo
+from inarch.io.hub import find_folder
+from inarch.io.weights import Checkpoint
+from inarch.merge._adapters import Adapter
+from inarch.merge._config import MergeConfig, ModelRef
+from inarch.merge._jobs import Source
+from inarch.merge._layout import TokenModel
+from inarch.merge._sources import FileSource
+from inarch.merge._vocabulary import is_vocabulary
+
+
+class OpenModel:
+    """A checkpoint of a recipe, and the adapter that is added to it."""
+
+    def __init__(self, label: str, checkpoint: Checkpoint, adapter: Adapter | None) -> None:
+        """Use `open_models` instead."""
+        self.label = label
+        self.folder = checkpoint.path
+        self.config = checkpoint.config
+        self.aliases = checkpoint.aliases
+        self._checkpoint, self._adapter = checkpoint, adapter
+        sources: dict[str, Source] = {n: FileSource(checkpoint, n) for n in checkpoint.tensors}
+        self._sources = sources if adapter is None else adapter.apply(sources, self.aliases)
+        self.tensors: Mapping[str, TensorInfo] = {
+            name: TensorInfo(name, source.dtype, source.shape)
+            for name, source in self._sources.items()
+        }
+
+    def source(self, name: str) -> Source:
+        """Return one stored tensor, with the adapter on it."""
+        return self._sources[name]
+
+    def fingerprint(self) -> str:
+        """Return a digest of the configs, all headers and samples of every tensor."""
+        prints = [self._checkpoint.fingerprint()]
+        prints += [self._adapter.fingerprint()] if self._adapter else []
+        return prints[0] if len(prints) == 1 else _digest("+".join(prints))
+
+    def for_tokens(self) -> TokenModel:
+        """Return what a plan of vocabularies needs to know."""
+        rows = [info.shape[0] for name, info in self.tensors.items() if is_vocabulary(name)]
+        return TokenModel(
+            self.label,
+            self.folder,
+            self.config,
+            max(rows, default=self.config.get("vocab_size", 0)),
+        )
+
+    def close(self) -> None:
+        """Unmap the files."""
+        self._checkpoint.close()
+        if self._adapter:
+            self._adapter.close()
+
+
+@contextmanager
+def open_models(refs: Mapping[str, ModelRef]) -> Iterator[dict[str, OpenModel]]:
+    """Give the models by their labels, in order; their files are unmapped in the end.
+
+    Raises:
+        WeightsError: A checkpoint or an adapter is absent, broken or of a kind that cannot be read.
+    """
+    with ExitStack() as opened:
+        models = {}
+        for label, ref in refs.items():
+            checkpoint = opened.enter_context(Checkpoint.open(str(ref.model), label))
+            adapter = ref.lora and Adapter.open(Path(find_folder(str(ref.lora))), label)
+            models[label] = OpenModel(label, checkpoint, adapter)
+            opened.callback(models[label].close)
+        yield models
+
+
+def refs_of(config: MergeConfig) -> dict[str, ModelRef]:
+    """Return all models that a recipe speaks of, by their labels."""
+    parts = [config, *(config.modules or {}).values()]
+    refs = [entry.model for part in parts for entry in part.models or ()]
+    for part in parts:
+        for entry in part.slices or ():
+            refs += [source.model for source in entry.sources]
+            refs += [entry.base_model] if entry.base_model else []
+    refs += [config.base_model] if config.base_model else []
+    return {str(ref): ref for ref in refs}
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
