@@ -109,7 +109,8 @@ def widen(raw: Raw, dtype: str, out: Floats) -> bool:
         out: Where to, contiguous ``[N]``.
     """
     if loop := _WIDEN_LOOPS.get(dtype):
-        return bool(loop(raw.view(f"u{raw.itemsize}"), out.view(np.uint32)))
+        table = (_fp8_values(dtype).view(np.uint32),) if dtype in _FP8 else ()
+        return bool(loop(raw.view(f"u{raw.itemsize}"), out.view(np.uint32), *table))
     return _widen_plainly(raw, dtype, out)
 
 
@@ -122,7 +123,8 @@ def narrow(values: Floats, dtype: str, out: Raw) -> bool:
         out: Where to, ``[N]``.
     """
     if loop := _NARROW_LOOPS.get(dtype):
-        return bool(loop(values.view(np.uint32), out.view(f"u{out.itemsize}")))
+        table = (_fp8_codes(dtype), _FP8[dtype].not_finite) if dtype in _FP8 else ()
+        return bool(loop(values.view(np.uint32), out.view(f"u{out.itemsize}"), *table))
     return _narrow_plainly(values, dtype, out)
 
 
@@ -272,6 +274,38 @@ def _copy_f32(values, out):  # type: ignore[no-untyped-def]
     return seen < np.uint32(0x80000000)
 
 
-_copy = compiled(_copy_f32)
-_WIDEN_LOOPS = {"BF16": compiled(_widen_bf16), "F16": compiled(_widen_f16), "F32": _copy}
-_NARROW_LOOPS = {"BF16": compiled(_narrow_bf16), "F16": compiled(_narrow_f16), "F32": _copy}
+def _widen_fp8(raw, out, table):  # type: ignore[no-untyped-def]
+    seen = np.uint32(0)
+    for i in range(raw.size):
+        bits = table[raw[i]]
+        out[i] = bits
+        seen = np.uint32(seen | ((bits & np.uint32(0x7FFFFFFF)) + np.uint32(0x800000)))
+    return seen < np.uint32(0x80000000)
+
+
+def _narrow_fp8(values, out, table, not_finite):  # type: ignore[no-untyped-def]
+    worst = np.uint8(0)
+    for i in range(values.size):
+        bits = values[i]
+        sticky = np.uint32(1) if bits & np.uint32(0xFFFF) else np.uint32(0)
+        code = table[np.uint32(bits >> np.uint32(16)) << np.uint32(1) | sticky]
+        out[i] = code
+        worst = max(worst, np.uint8(code & np.uint8(0x7F)))
+    return worst < not_finite
+
+
+_copy, _by_value, _by_bits = compiled(_copy_f32), compiled(_widen_fp8), compiled(_narrow_fp8)
+_WIDEN_LOOPS = {
+    "F32": _copy,
+    "F16": compiled(_widen_f16),
+    "BF16": compiled(_widen_bf16),
+    "F8_E4M3": _by_value,
+    "F8_E5M2": _by_value,
+}
+_NARROW_LOOPS = {
+    "F32": _copy,
+    "F16": compiled(_narrow_f16),
+    "BF16": compiled(_narrow_bf16),
+    "F8_E4M3": _by_bits,
+    "F8_E5M2": _by_bits,
+}

@@ -1,6 +1,7 @@
 """Which files of a model's folder are its weights, and why others are none."""
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -93,7 +94,8 @@ def _read_indexed(index: Path) -> dict[Path, Header]:
         raise WeightsError(f"{index} has no weight_map; fetch or write this file again")
     for name, entry in weight_map.items():
         # A symbolic link is fine, the hub's cache is made of them; a path is not.
-        if not isinstance(entry, str) or entry != Path(entry).name or entry in ("", ".."):
+        is_name = isinstance(entry, str) and entry == os.path.basename(entry)
+        if not is_name or entry in ("", ".", ".."):
             raise WeightsError(
                 f"{index} places {name!r} in {entry!r}, expected the name of a file beside it: an "
                 "index may not lead out of its folder; do not trust this checkpoint"

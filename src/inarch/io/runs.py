@@ -164,12 +164,12 @@ def _read_manifest(folder: Path, key: Mapping[str, object]) -> dict[str, Any]:
         return {}
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        there = _flat({name: before[name] for name in key})
+        there = flat({name: before[name] for name in key})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no manifest of inarch ({error}). Give --out a new folder"
         ) from None
-    now = _flat(json.loads(json.dumps(key, default=as_number)))
+    now = flat(json.loads(json.dumps(key, default=as_number)))
     differences = [
         f"  {name}: {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
         for name in sorted(there | now)
@@ -191,10 +191,10 @@ def _is_ours(entry: Path) -> bool:
     return entry.name in {LOCK, MANIFEST} or bool(re.fullmatch(r"\..*\.tmp", entry.name))
 
 
-def _flat(value: object, name: str = "") -> dict[str, str]:
+def flat(value: object, name: str = "") -> dict[str, str]:
     """Return every leaf of nested dicts as JSON text under its dotted key."""
     if isinstance(value, dict) and value:
-        items = [_flat(item, f"{name}.{key}" if name else key) for key, item in value.items()]
+        items = [flat(item, f"{name}.{key}" if name else key) for key, item in value.items()]
         return {key: leaf for item in items for key, leaf in item.items()}
     return {name: json.dumps(value)}
 
