@@ -71,18 +71,31 @@ def _divergences(stack: Stack) -> dict[int, Array]:
 def divergence(base_VI: Array, other_VI: Array) -> Array:
     """Return KL(softmax(other) || softmax(base)) of each row in nats, float64 ``[V]``.
 
-    With ``d = other - base`` and q = softmax(base), p = softmax(other) is ``q exp(d) / Z``, and the
-    divergence ``sum p d - log Z``. d is taken relative to its largest, so that nothing overflows.
+    With p and q the softmaxes of other and base, and d their difference less a constant, this is
+    ``sum p (d - log Z)`` with ``Z = sum q exp(d)``. The constant is the mean of the difference: so
+    a row that moves as one has no divergence, and d is small enough, mostly, for a logarithm near 1
+    that does not cancel.
     """
     xp = namespace(base_VI)
     base_VI, other_VI = (xp.asarray(rows, dtype=xp.float64) for rows in (base_VI, other_VI))
+    q_VI, base_log_V = _softmax(base_VI)
+    p_VI, other_log_V = _softmax(other_VI)
     d_VI = other_VI - base_VI
-    d_VI = d_VI - xp.amax(d_VI, 1)[:, None]
-    q_VI = xp.exp(base_VI - xp.amax(base_VI, 1)[:, None])
-    q_VI = q_VI / q_VI.sum(1)[:, None]
-    excess_V = (q_VI * xp.expm1(d_VI)).sum(1)
-    p_VI = q_VI * xp.exp(d_VI) / (1 + excess_V)[:, None]
-    return xp.clip((p_VI * d_VI).sum(1) - xp.log1p(excess_V), 0.0, None)
+    mean_V = (q_VI * d_VI).sum(1)
+    d_VI -= mean_V[:, None]
+    near_V = xp.log1p((q_VI * xp.expm1(xp.clip(d_VI, -1.0, 1.0))).sum(1))
+    far_V = other_log_V - base_log_V - mean_V
+    log_z_V = xp.where(xp.amax(abs(d_VI), 1) <= 1.0, near_V, far_V)
+    return xp.clip((p_VI * (d_VI - log_z_V[:, None])).sum(1), 0.0, None)
+
+
+def _softmax(rows_VI: Array) -> tuple[Array, Array]:
+    """Return the softmax of each row and the logarithm of what it divides by, ``[V]``."""
+    xp = namespace(rows_VI)
+    top_V = xp.amax(rows_VI, 1)
+    exp_VI = xp.exp(rows_VI - top_V[:, None])
+    sum_V = exp_VI.sum(1)
+    return exp_VI / sum_V[:, None], top_V + xp.log(sum_V)
 
 
 def _threshold(stack: Stack, importance: Callable[[Part], Array]) -> float:

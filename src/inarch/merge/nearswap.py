@@ -33,6 +33,8 @@ def nearswap(stack: Stack, settings: NearswapSettings) -> Rule:
     def rule(part: Part) -> Array:
         base_N: Array = part.base_N
         other_N = part.models_KN[0]
-        return namespace(other_N).clip(other_N, base_N - settings.t, base_N + settings.t)
+        low_N, high_N = base_N - settings.t, base_N + settings.t
+        where = namespace(other_N).where  # clip leaves open which zero it returns
+        return where(other_N < low_N, low_N, where(other_N > high_N, high_N, other_N))
 
     return rule
