@@ -31,7 +31,7 @@ class TokenModel(NamedTuple):
 class Layout(NamedTuple):
     """Where the rows of the result come from, for each of K models."""
 
-    labels: tuple[str, ...]
+    models: tuple[TokenModel, ...]
     own: tuple[Ids, ...]
     """The model's own row for each of the result, or GIVEN or MEAN, K arrays ``[V]``."""
     givers: Givers
@@ -46,15 +46,15 @@ class Layout(NamedTuple):
         more = -self.num_rows % multiple
         own = tuple(np.concatenate([own, np.full(more, MEAN, np.int32)]) for own in self.own)
         offsets = np.pad(self.givers.offsets, (0, more), mode="edge")
-        return Layout(self.labels, own, self.givers._replace(offsets=offsets))
+        return Layout(self.models, own, self.givers._replace(offsets=offsets))
 
 
-def cropped(num_rows: int, num_models: int) -> Layout:
+def cropped(num_rows: int, models: Sequence[TokenModel]) -> Layout:
     """Return a layout that takes the first rows of every model."""
     nothing = np.zeros(0, np.int32)
     own = np.arange(num_rows, dtype=np.int32)
     givers = Givers(np.zeros(num_rows + 1, np.int32), nothing, nothing)
-    return Layout(("",) * num_models, (own,) * num_models, givers)
+    return Layout(tuple(models), (own,) * len(models), givers)
 
 
 def lay_out(
@@ -112,7 +112,7 @@ def lay_out(
     made = Givers(
         offsets.astype(np.int32), givers.astype(np.int32), rows_KV[givers, rows].astype(np.int32)
     )
-    return Layout(tuple(model.label for model in models), tuple(own_KV), made), notes
+    return Layout(tuple(models), tuple(own_KV), made), notes
 
 
 def _own_rows(

@@ -72,7 +72,8 @@ class TokenPlan:
             sources: Of each model of the plan, in its order; None where a model lacks the tensor.
 
         Raises:
-            WeightsError: A token takes its row from a model that lacks the tensor.
+            WeightsError: A token takes its row from a model that lacks the tensor, or one has
+                fewer rows than its model has elsewhere.
         """
         if self.layout is None or not is_vocabulary(name):
             return list(sources)
@@ -80,8 +81,14 @@ class TokenPlan:
         for index in np.unique(self.layout.givers.models).tolist():
             if sources[index] is None:
                 raise WeightsError(
-                    f"{self.layout.labels[index]} has no {name}, from which tokens that other "
-                    "models lack take their rows; leave it out, or take another tokenizer.source"
+                    f"{self.layout.models[index].label} has no {name}, from which tokens that "
+                    "others lack take their rows; leave it out, or take another tokenizer.source"
+                )
+        for source, model in zip(sources, self.layout.models, strict=True):
+            if source is not None and source.shape[0] < model.rows:
+                raise WeightsError(
+                    f"{source.label}: {name} has {source.shape[0]} rows, expected {model.rows}, as "
+                    "other tensors have a row for each token; save the model again"
                 )
         others = [source or present[0] for source in sources]
         return [
@@ -200,9 +207,7 @@ def _plan_as_it_is(template: str | None, models: Sequence[TokenModel], origin: i
             "the tokens of all, or `tokenizer_source: base` for those of the base model"
         )
     note = f"Embeddings and heads are cropped to {size} rows; the others stand for no token."
-    return dataclasses.replace(
-        plan, vocab_size=size, notes=(note,), layout=cropped(size, len(models))
-    )
+    return dataclasses.replace(plan, vocab_size=size, notes=(note,), layout=cropped(size, models))
 
 
 def _read(model: TokenModel) -> Vocabulary:
