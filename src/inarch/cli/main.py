@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from inarch import __version__
-from inarch.cli import merge
+from inarch.cli import merge, tools
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -201,6 +201,9 @@ def report(
         show_plan({"run": run, "out": out}, settings)
     else:
         typer.echo(page.build(run, out, settings))
+
+
+app.command()(tools.diff)
 
 
 def _default_out(recipe: Path) -> Path:

@@ -58,7 +58,8 @@ def merge(  # noqa: PLR0913  (a flag each)
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The same as OUT.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The same as OUT; with --explain, an HTML page."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done and what it takes.")
@@ -66,8 +67,10 @@ def merge(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """Merge the models of a recipe (the command that is meant where none is named)."""
     from inarch.cli.show import show_plan
+    from inarch.cli.show_merge import show_coefficients
     from inarch.flows import merge as flow
     from inarch.merge import METHODS, load_config
+    from inarch.report import build_explained
 
     if folder and out and folder != out:
         raise SettingsError(f"found two folders for the result, {folder} and {out}; give one")
@@ -80,11 +83,11 @@ def merge(  # noqa: PLR0913  (a flag each)
         show_plan(flow.plan(config) | {"out": folder}, config)
     elif explain:
         rows = flow.explain(config, options)
+        if out:
+            build_explained(rows, recipe.stem, out)
         if as_json:
             _print_lines(rows)
         else:
-            from inarch.cli.show import show_coefficients
-
             show_coefficients(rows)
     else:
         typer.echo(flow.run(config, folder, options))

@@ -1,11 +1,15 @@
 """From a run folder to its report: what is it, and where does the page go."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from inarch.errors import DataError
 from inarch.io.runs import MANIFEST
 from inarch.report._demo import demo_page
+from inarch.report._diff import diff_page
 from inarch.report._fuse import fuse_page
+from inarch.report._merge import explain_page, merge_page
 from inarch.report._page import Page, write
 from inarch.report._results import RESULTS, SCORES
 from inarch.report._runs import read_run
@@ -30,7 +34,7 @@ def build(
     Plots go to ``plots`` in the run folder, as SVG; the page holds its own copies.
 
     Args:
-        run: Folder of `inarch demo` or of `inarch fuse`, pairwise or not.
+        run: Folder of `inarch demo`, of `inarch merge` or of `inarch fuse`, pairwise or not.
         out: The page; by default ``report.html`` in the run folder.
         settings: Its title.
 
@@ -42,9 +46,26 @@ def build(
     page = _page_of(run)
     if settings.title is not None:
         page = page._replace(title=settings.title)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write(page, path, run / "plots")
     return path
+
+
+def build_diff(found: Mapping[str, Any], out: Path) -> Path:
+    """Return the HTML page of what `inarch.flows.diff.run` found."""
+    write(diff_page(found), out, None)
+    return out
+
+
+def build_explained(rows: Sequence[Mapping[str, Any]], name: str, out: Path) -> Path:
+    """Return the HTML page of how a recipe called `name` would make its tensors.
+
+    Args:
+        rows: As `inarch.flows.merge.explain` returns them.
+        name: Of the recipe.
+        out: The page.
+    """
+    write(explain_page(rows, name), out, None)
+    return out
 
 
 def _page_of(folder: Path) -> Page:
@@ -58,13 +79,16 @@ def _page_of(folder: Path) -> Page:
         stage = run.manifest.get("stage")
         if stage == "fuse":
             return fuse_page(folder, [run])
+        if stage == "merge":
+            return merge_page(folder)
         raise DataError(
-            f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse` and "
-            "`inarch demo`. Name the folder that was given to them as --out"
+            f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse`, "
+            "`inarch merge` and `inarch demo`. Name the folder that was given to them as --out"
         )
     raise DataError(
         f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "
-        f"pairs/ with one per source) or of `inarch demo` ({RESULTS}, or seed-* with scores)"
+        f"pairs/ with one per source), of `inarch merge` ({MANIFEST}) or of `inarch demo` "
+        f"({RESULTS}, or seed-* with scores)"
     )
 
 

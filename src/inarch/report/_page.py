@@ -25,22 +25,28 @@ class Page(NamedTuple):
     parts: Sequence[Part]
 
 
-def write(page: Page, path: Path, plots: Path) -> None:
+def write(page: Page, path: Path, plots: Path | None) -> None:
     """Write the page as one file without links to others, and its plots into a folder of their own.
 
     Args:
         page: What to write.
         path: The HTML file.
-        plots: The folder; what an earlier report left there goes.
+        plots: The folder; what an earlier report left there goes. None: the page alone is written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if plots is not None:
+        _write_plots(page, plots)
+    with write_atomic(path) as temp:
+        temp.write_text(_document(page), encoding="utf-8")
+
+
+def _write_plots(page: Page, plots: Path) -> None:
     figures = [figure for part in page.parts if isinstance(part, tuple) for figure in part]
     with write_atomic(plots) as temp:
         temp.mkdir(parents=True)
         for number, figure in enumerate(figures, 1):
             file = temp / f"{number:02d}-{figure.name}.svg"
             file.write_text(standalone(figure), encoding="utf-8")
-    with write_atomic(path) as temp:
-        temp.write_text(_document(page), encoding="utf-8")
 
 
 def heading(text: str, level: int = 2) -> Markup:

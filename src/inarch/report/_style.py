@@ -7,11 +7,11 @@ cells of a heat map are drawn at 60% at most, so that one colour of text can be 
 COLOURS = """
 :root { color-scheme: light dark;
   --ground: #fbfbf9; --text: #1d2125; --soft: #5b636b; --rule: #dcdfe2; --card: #ffffff;
-  --accent: #0a5fa5; --second: #b34700; --quiet: #7a838c; --cell: #0a5fa5;
+  --accent: #0a5fa5; --second: #b34700; --quiet: #7a838c; --cell: #0a5fa5; --below: #d06a1c;
   --warn: #fdf1dc; }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #14171a; --text: #e6e8ea; --soft: #a3abb3; --rule: #343a40; --card: #1b1f23;
-  --accent: #6fb3ee; --second: #f0a060; --quiet: #858e97; --cell: #4088c4;
+  --accent: #6fb3ee; --second: #f0a060; --quiet: #858e97; --cell: #4088c4; --below: #a85a20;
   --warn: #3a2f1a; } }
 """
 
@@ -19,6 +19,7 @@ MARKS = """
 svg text { font: 12px system-ui, sans-serif; fill: var(--text); }
 svg .title { font-weight: 600; font-size: 13px; }
 svg .axis { fill: var(--soft); font-size: 11px; }
+svg .tiny { font-size: 9px; }
 svg .middle { text-anchor: middle; } svg .end { text-anchor: end; }
 svg text.quiet { fill: var(--soft); } svg text.strong { font-weight: 600; }
 svg .surface { fill: var(--card); }
@@ -28,7 +29,7 @@ svg .mean { stroke-width: 3; }
 svg line.strong { stroke: var(--accent); } svg line.quiet { stroke: var(--quiet); }
 svg circle { fill-opacity: .55; }
 svg circle.strong { fill: var(--accent); } svg circle.quiet { fill: var(--quiet); }
-svg .cell { fill: var(--cell); }
+svg .cell { fill: var(--cell); } svg .cell.below { fill: var(--below); }
 svg .curve { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 svg .line1 { stroke: var(--second); stroke-dasharray: 6 3; }
 svg .line2 { stroke: var(--soft); stroke-dasharray: 2 3; }

@@ -1,0 +1,48 @@
+"""The verbs ``diff`` and ``extract``, and the command ``merge search``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="Folder, safetensors file, or id on the hub.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set threads=1."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done and what it takes; do nothing.")
+]
+
+
+def diff(
+    a: Model,
+    b: Model,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, with a row per tensor.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write an HTML page.")
+    ] = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Show what tells two checkpoints apart: which layers moved, configs, tokens."""
+    from inarch.cli.show import show_plan
+    from inarch.cli.show_merge import show_diff
+    from inarch.flows import diff as flow
+    from inarch.report import build_diff
+    from inarch.settings import load
+
+    settings = load(flow.DiffSettings, None, set_ or ())
+    if dry_run:
+        show_plan(flow.plan(a, b) | {"out": out or "the screen"}, settings)
+        return
+    found = flow.run(a, b, settings)
+    if out:
+        build_diff(found, out)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        show_diff(found)
