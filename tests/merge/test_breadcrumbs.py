@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import SettingsError
-from inarch.merge import _combine
+from inarch.merge import _loops
 from inarch.merge.breadcrumbs import BreadcrumbsSettings, breadcrumbs
 
 from . import references
@@ -120,8 +120,8 @@ def test_compiled_plain_and_torch_give_the_same_bits(monkeypatch):
     values = {"weight": (0.4, -0.3, 0.8, 0.1), "density": (0.3, 0.9, 1.0, 0.5), "gamma": (0.1,)}
     fast = run(models, base, part_elements=500, **values)
     np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-    for name in ("_combine_compiled", "_bands_compiled"):
-        monkeypatch.setattr(_combine, name, None)
+    for name in ("combine", "bands"):
+        monkeypatch.setattr(_loops, name, None)
     np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
 
 

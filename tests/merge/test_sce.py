@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import inarch.merge.sce as module
-from inarch.merge import _combine
+from inarch.merge import _loops
 from inarch.merge.sce import SceSettings, sce, spread
 
 from .merging import KINDS, assert_close, f32, merged, oracle, random_models, stack
@@ -189,8 +188,8 @@ def test_the_size_of_the_parts_changes_no_selection(kind):
 def test_compiled_and_plain_give_the_same_bits(variant, num, monkeypatch):
     models, base = random_models(num, (70, 70), seed=num)
     made = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
-    monkeypatch.setattr(module, "_spread_compiled", None)
-    monkeypatch.setattr(_combine, "_combine_compiled", None)
+    monkeypatch.setattr(_loops, "spread", None)
+    monkeypatch.setattr(_loops, "combine", None)
     plain = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
     np.testing.assert_array_equal(made, plain)
 

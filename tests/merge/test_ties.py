@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inarch.errors import SettingsError
-from inarch.merge import _combine
+from inarch.merge import _loops
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
@@ -144,8 +144,8 @@ def test_compiled_plain_and_torch_give_the_same_bits(normalize, monkeypatch):
     values["normalize"] = normalize
     fast = run(models, base, part_elements=500, **values)
     np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-    for name in ("_combine_compiled", "_bands_compiled"):
-        monkeypatch.setattr(_combine, name, None)
+    for name in ("combine", "bands"):
+        monkeypatch.setattr(_loops, name, None)
     np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
 
 

@@ -5,6 +5,7 @@ Shapes: K = models, N = elements of a part.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -30,10 +31,26 @@ class SparseSettings(Settings):
     """Factor on the merged change."""
     normalize: bool = False
     """Divide by the sum of the weights; where a sign is elected, of those that agree."""
-    rescale: bool = False
-    """Scale what is kept of a model up to the summed magnitude of all its changes."""
     int8_mask: bool = False
     """Accepted, as recipes for mergekit have it; it changes nothing."""
+
+
+class BandSettings(SparseSettings):
+    """For methods that keep changes by their magnitude."""
+
+    rescale: bool = False
+    """Scale what is kept of a model up to the summed magnitude of all its changes."""
+
+
+class DrawSettings(SparseSettings):
+    """For methods that keep changes by chance."""
+
+    rescale: bool | Literal["norm"] = True
+    """Divide each kept change by the probability to be kept, as published; with ``norm`` scale what
+    is kept of a model up to the summed magnitude of all its changes, as mergekit 0.1.5 does."""
+    seed: int = 0
+    """Another seed makes other choices. The choices depend on it, the tensor's name, the place of
+    the model in the recipe and the element; on nothing else."""
 
 
 def summed(stack: Stack, settings: SparseSettings) -> Combination:

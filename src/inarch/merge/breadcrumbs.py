@@ -9,11 +9,11 @@ import math
 
 from inarch.merge._combine import Combination, combine_bands, within_bands
 from inarch.merge._settings import per_model, require
-from inarch.merge._sparse import Shares, SparseSettings, bands, norm_scales, summed
+from inarch.merge._sparse import BandSettings, Shares, bands, norm_scales, summed
 from inarch.merge._stack import Rule, Stack
 
 
-class BreadcrumbsSettings(SparseSettings):
+class BreadcrumbsSettings(BandSettings):
     """Which changes of each model are kept, and how they count."""
 
     gamma: Shares = (0.01,)

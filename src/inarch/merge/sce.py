@@ -9,12 +9,12 @@ Shapes: K = models, N = elements of a part.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from inarch.compiled import compiled
-from inarch.merge._combine import BLOCK, Combination, combine
+from inarch.merge import _loops
+from inarch.merge._combine import Combination, combine
 from inarch.merge._select import KEEP_ALL, Cut, cuts
 from inarch.merge._stack import Array, Part, Stack, namespace
 from inarch.merge._weighted import WeightedRule, add_parts, shares, sums_of_squares
@@ -109,9 +109,9 @@ def spread(models_KN: Array) -> Array:
     That is K times the variance of the models, or of their changes. Distances are taken from the
     first model, so that models that agree have exactly 0.
     """
-    if isinstance(models_KN, np.ndarray) and _spread_compiled is not None:
+    if isinstance(models_KN, np.ndarray) and _loops.spread is not None:
         spread_N = np.empty(models_KN.shape[1], np.float32)
-        _spread_compiled(models_KN, spread_N)
+        _loops.spread(models_KN, spread_N)
         return spread_N
     return _spread_plain(models_KN)
 
@@ -127,28 +127,3 @@ def _spread_plain(models_KN: Array) -> Array:
         distance_N = (model_N - first_N) - mean_N
         spread_N += distance_N * distance_N
     return spread_N
-
-
-def _spread_loop(models_KN: Any, spread_N: Any) -> None:
-    size, num_models = spread_N.size, models_KN.shape[0]
-    mean_B = np.empty(BLOCK, np.float32)
-    for start in range(0, size, BLOCK):
-        n = min(BLOCK, size - start)
-        first_B = models_KN[0, start : start + n]
-        out_B = spread_N[start : start + n]
-        mean_B[:] = np.float32(0)
-        for k in range(1, num_models):
-            model_B = models_KN[k, start : start + n]
-            for i in range(n):
-                mean_B[i] += model_B[i] - first_B[i]
-        for i in range(n):
-            mean_B[i] /= np.float32(num_models)
-            out_B[i] = mean_B[i] * mean_B[i]
-        for k in range(1, num_models):
-            model_B = models_KN[k, start : start + n]
-            for i in range(n):
-                distance = (model_B[i] - first_B[i]) - mean_B[i]
-                out_B[i] += distance * distance
-
-
-_spread_compiled = compiled(_spread_loop)

@@ -9,11 +9,11 @@ import math
 
 from inarch.merge._combine import combine_bands, within_bands
 from inarch.merge._settings import per_model, require
-from inarch.merge._sparse import SparseSettings, bands, elected, norm_scales
+from inarch.merge._sparse import BandSettings, bands, elected, norm_scales
 from inarch.merge._stack import Rule, Stack
 
 
-class TiesSettings(SparseSettings):
+class TiesSettings(BandSettings):
     """How much of each model's change is kept, and how it counts."""
 
     normalize: bool = True

@@ -1,0 +1,167 @@
+"""Compiled twins of ``_combine``, ``_random`` and ``sce``; None where numba is not there.
+
+They are in one file because numba keeps machine code by the text of the file that a loop is in: it
+would not notice a change to a loop elsewhere that this one calls.
+
+Shapes: K = models, N = elements of a part, B = elements of a block.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from inarch.compiled import as_bits, compiled
+
+BLOCK = 1024
+"""Elements whose sums stay in the nearest cache while all models are gone through."""
+
+NUM_BITS = 31
+FIRST, SECOND = 0x7FEB352D, 0x846CA68B
+"""The multipliers of Wellons' ``lowbias32``, whose output bits flip with each input bit at close
+to even odds."""
+
+
+def _hash(index: Any, before: Any, within: Any) -> Any:
+    """Return the bits of a flat index under a key, which is two uint32."""
+    # numba widens sums and products of 32 bits to 64, so each is cut back
+    bits = np.uint32(index) ^ before
+    bits = np.uint32(bits ^ (bits >> np.uint32(16)))
+    bits = np.uint32(bits * np.uint32(FIRST) + within)
+    bits = np.uint32(bits ^ (bits >> np.uint32(15)))
+    bits = np.uint32(bits * np.uint32(SECOND))
+    bits = np.uint32(bits ^ (bits >> np.uint32(16)))
+    return np.uint32(bits >> np.uint32(32 - NUM_BITS))
+
+
+_hash = compiled(_hash) or _hash
+
+
+def _bits_loop(first: Any, before: Any, within: Any, bits_N: Any) -> None:
+    for i in range(bits_N.size):
+        bits_N[i] = _hash(first + np.uint32(i), before, within)
+
+
+def _sum_block(deltas_KB: Any, base_B: Any, how: Any, room_3B: Any, out_B: Any) -> None:
+    """Write ``base + lambda sum_k w_k d_k``; `room_3B` is memory for sums."""
+    weights_K, lambda_, size = how[0], how[5], out_B.size
+    total_B = room_3B[0, :size]
+    total_B[:] = np.float32(0)
+    for k in range(weights_K.size):
+        delta_B, weight = deltas_KB[k, :size], weights_K[k]
+        for i in range(size):
+            total_B[i] += delta_B[i] * weight
+    for i in range(size):
+        out_B[i] = base_B[i] + total_B[i] * lambda_
+
+
+def _elect_block(deltas_KB: Any, base_B: Any, how: Any, room_3B: Any, out_B: Any) -> None:
+    """Write what `combine` returns with an election; `room_3B` is memory for sums."""
+    weights_K, votes_K, _, normalize, least, lambda_ = how
+    zero, one, size = np.float32(0), np.float32(1), out_B.size
+    sign_B, merged_B, share_B = room_3B[0, :size], room_3B[1, :size], room_3B[2, :size]
+    room_3B[:] = zero
+    for k in range(weights_K.size):
+        delta_B, vote = deltas_KB[k, :size], votes_K[k]
+        for i in range(size):
+            sign_B[i] += delta_B[i] * vote
+    for i in range(size):
+        sign_B[i] = one if sign_B[i] >= zero else -one
+    for k in range(weights_K.size):
+        delta_B, vote, weight = deltas_KB[k, :size], votes_K[k], weights_K[k]
+        for i in range(size):
+            merged_B[i] += delta_B[i] * weight if delta_B[i] * vote * sign_B[i] > zero else zero
+        for i in range(size if normalize else 0):
+            share_B[i] += weight if delta_B[i] * vote * sign_B[i] > zero else zero
+    for i in range(size if normalize else 0):
+        share = share_B[i] if (share_B[i] > least) | (least == zero) else least
+        merged_B[i] /= one if share == zero else share
+    for i in range(size):
+        out_B[i] = base_B[i] + merged_B[i] * lambda_
+
+
+_sum_block = compiled(_sum_block) or _sum_block
+_elect_block = compiled(_elect_block) or _elect_block
+
+
+def _combine_loop(deltas_KN: Any, base_N: Any, how: Any, out_N: Any) -> None:
+    room_3B = np.empty((3, BLOCK), np.float32)
+    deltas_KB = np.empty((deltas_KN.shape[0], BLOCK), np.float32)
+    for start in range(0, out_N.size, BLOCK):
+        end = min(start + BLOCK, out_N.size)
+        for k in range(deltas_KN.shape[0]):
+            deltas_KB[k, : end - start] = deltas_KN[k, start:end]
+        if how[2]:
+            _elect_block(deltas_KB, base_N[start:end], how, room_3B, out_N[start:end])
+        else:
+            _sum_block(deltas_KB, base_N[start:end], how, room_3B, out_N[start:end])
+
+
+def _bands_loop(
+    models_KN: Any, base_N: Any, limits_K2: Any, scales_K: Any, how: Any, out_N: Any
+) -> None:
+    room_3B = np.empty((3, BLOCK), np.float32)
+    deltas_KB = np.empty((scales_K.size, BLOCK), np.float32)
+    for start in range(0, out_N.size, BLOCK):
+        end = min(start + BLOCK, out_N.size)
+        base_B = base_N[start:end]
+        for k in range(scales_K.size):
+            low, high, scale = limits_K2[k, 0], limits_K2[k, 1], scales_K[k]
+            model_B, delta_B = models_KN[k, start:end], deltas_KB[k]
+            for i in range(end - start):
+                delta = model_B[i] - base_B[i]
+                bits = as_bits(delta) & np.uint32(0x7FFFFFFF)
+                delta_B[i] = delta * scale if (bits >= low) & (bits < high) else np.float32(0)
+        if how[2]:
+            _elect_block(deltas_KB, base_B, how, room_3B, out_N[start:end])
+        else:
+            _sum_block(deltas_KB, base_B, how, room_3B, out_N[start:end])
+
+
+def _drawn_loop(models_KN: Any, base_N: Any, first: Any, draws: Any, how: Any, out_N: Any) -> None:
+    draws_K3, scales_K = draws
+    room_3B = np.empty((3, BLOCK), np.float32)
+    deltas_KB = np.empty((scales_K.size, BLOCK), np.float32)
+    for start in range(0, out_N.size, BLOCK):
+        end = min(start + BLOCK, out_N.size)
+        base_B = base_N[start:end]
+        for k in range(scales_K.size):
+            before, within, limit = draws_K3[k, 0], draws_K3[k, 1], draws_K3[k, 2]
+            model_B, delta_B, scale = models_KN[k, start:end], deltas_KB[k], scales_K[k]
+            origin = first + np.uint32(start)
+            for i in range(end - start):
+                is_drawn = _hash(origin + np.uint32(i), before, within) < limit
+                delta = (model_B[i] - base_B[i]) * scale
+                delta_B[i] = delta if is_drawn else np.float32(0)
+        if how[2]:
+            _elect_block(deltas_KB, base_B, how, room_3B, out_N[start:end])
+        else:
+            _sum_block(deltas_KB, base_B, how, room_3B, out_N[start:end])
+
+
+def _spread_loop(models_KN: Any, spread_N: Any) -> None:
+    size, num_models = spread_N.size, models_KN.shape[0]
+    mean_B = np.empty(BLOCK, np.float32)
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        first_B = models_KN[0, start : start + n]
+        out_B = spread_N[start : start + n]
+        mean_B[:] = np.float32(0)
+        for k in range(1, num_models):
+            model_B = models_KN[k, start : start + n]
+            for i in range(n):
+                mean_B[i] += model_B[i] - first_B[i]
+        for i in range(n):
+            mean_B[i] /= np.float32(num_models)
+            out_B[i] = mean_B[i] * mean_B[i]
+        for k in range(1, num_models):
+            model_B = models_KN[k, start : start + n]
+            for i in range(n):
+                distance = (model_B[i] - first_B[i]) - mean_B[i]
+                out_B[i] += distance * distance
+
+
+uniform_bits = compiled(_bits_loop)
+combine = compiled(_combine_loop)
+bands = compiled(_bands_loop)
+drawn = compiled(_drawn_loop)
+spread = compiled(_spread_loop)
