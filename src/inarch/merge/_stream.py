@@ -6,7 +6,9 @@ result is known before its first byte, so no thread waits for another. Parts, an
 which their sums are added, depend on shapes alone: every number of threads gives the same bits.
 """
 
+import ctypes
 import itertools
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +28,9 @@ from inarch.merge._stack import PART_ELEMENTS, Part, Rule, spans
 T = TypeVar("T")
 _Digests = list[bytes | None]
 """Of one part: of each source, and of the result."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_HELD_BYTES = 1 << 25
 
 AHEAD = 3
 """Tensors that may be under way: read ahead, computed, written."""
@@ -156,7 +161,7 @@ def _finish(job: Job, rule: Rule | None, parts: list[Future[_Digests]], writer: 
 
 
 def _digest(values: Raw) -> bytes:
-    return xxh3_128_digest(memoryview(values))
+    return xxh3_128_digest(values.data)
 
 
 def _fold(digests: Sequence[bytes | None]) -> str | None:
@@ -244,6 +249,7 @@ def _describe_nonfinite(job: Job, source: Source, start: int, row: Floats) -> st
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Give a pool whose waiting work is dropped when something fails."""
+    _keep_freed_memory()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="merge")
     try:
         yield pool
@@ -251,3 +257,15 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to hold on to what is freed, as each part needs arrays of the same sizes again.
+
+    By default it gives them back to the system, whose pages then fault in anew: half of the system
+    time of a merge. Other C libraries are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _HELD_BYTES)
+        mallopt(_MMAP_THRESHOLD, _HELD_BYTES)
