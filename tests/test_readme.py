@@ -23,6 +23,12 @@ COMMANDS = [
     if line.startswith("inarch ")
 ]
 
+RECIPES = {
+    block.split("\n")[0].removeprefix("# "): block
+    for language, block in BLOCKS
+    if language == "yaml"
+}
+
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
@@ -37,13 +43,15 @@ def workplace(tmp_path_factory) -> Path:
     ]
     (folder / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     (folder / "notes.txt").write_text("\n".join(TEXT))
-    (recipe,) = (block for language, block in BLOCKS if language == "yaml")
-    (folder / "recipe.yaml").write_text(recipe)
+    for seed, name in enumerate(("chat", "code"), 3):
+        save_model(folder / "models" / name, byte_level(), seed=seed)
+    for name, recipe in RECIPES.items():
+        (folder / name).write_text(recipe)
     return folder
 
 
 def test_the_readme_has_commands():
-    assert {command[0] for command in COMMANDS} >= {"fuse", "match", "report"}
+    assert {command[0] for command in COMMANDS} >= {"fuse", "match", "report", "merge", "diff"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -66,5 +74,4 @@ def test_make_targets_exist():
 
 
 def test_the_recipe_says_what_the_text_says():
-    (recipe,) = (block for language, block in BLOCKS if language == "yaml")
-    assert yaml.safe_load(recipe)["fuse"] == {"lambda": 0.5}
+    assert yaml.safe_load(RECIPES["recipe.yaml"])["fuse"] == {"lambda": 0.5}

@@ -1,5 +1,6 @@
 """Every published recipe resolves and can be planned, offline."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,19 +8,42 @@ import yaml
 from typer.testing import CliRunner
 
 from inarch.cli.main import app
+from inarch.errors import WeightsError
 from inarch.flows.recipe import FuseRun
+from inarch.merge import METHODS, load_config
 from inarch.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+MERGES = [path for path in RECIPES if "merge_method" in yaml.safe_load(path.read_text())]
+FUSIONS = [path for path in RECIPES if path not in MERGES]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FUSIONS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_dry_run(path: Path):
     shown = CliRunner().invoke(app, ["fuse", str(path), "--dry-run"])
     assert shown.exit_code == 0, shown.output
     assert "tokens" in shown.output
     assert "unknown" in shown.output  # their models and corpora are not on this machine
+
+
+@pytest.mark.parametrize("path", MERGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_merges_are_carried_out_once_their_models_are_there(path: Path):
+    load_config(path, METHODS)
+    shown = CliRunner().invoke(app, ["merge", str(path), "--dry-run"])
+    assert isinstance(shown.exception, WeightsError)
+    assert re.search("there is no folder runs/|cannot be asked", str(shown.exception))
+
+
+def test_merges_are_of_what_the_fusions_make():
+    """Every pair that a first stage writes is a model of the second."""
+    for version in ("v1", "v2"):
+        pairs = load(FuseRun, ROOT / f"recipes/fusechat/{version}.yaml")
+        merge = load_config(ROOT / f"recipes/fusechat/{version}-merge.yaml", METHODS)
+        assert str(merge.base_model) == pairs.target.path
+        assert [str(entry.model) for entry in merge.models] == [
+            f"runs/{version}/pairs/{source.label}/model" for source in pairs.sources
+        ]
 
 
 def test_published_settings_are_there():
