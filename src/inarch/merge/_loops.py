@@ -1,7 +1,7 @@
-"""Compiled twins of ``_combine``, ``_random`` and ``sce``; None where numba is not there.
+"""Compiled twins of plain code in ``_combine``, ``_random``, ``sce`` and ``ram``.
 
-They are in one file because numba keeps machine code by the text of the file that a loop is in: it
-would not notice a change to a loop elsewhere that this one calls.
+They are None where numba is not there. All are in one file because numba keeps machine code by the
+text of the file that a loop is in: it would not notice a change to a loop elsewhere that is called.
 
 Shapes: K = models, N = elements of a part, B = elements of a block.
 """
@@ -160,8 +160,32 @@ def _spread_loop(models_KN: Any, spread_N: Any) -> None:
                 out_B[i] += distance * distance
 
 
+def _average_changes_loop(
+    models_KN: Any, base_N: Any, epsilon: Any, scales_K: Any, out_N: Any
+) -> None:
+    zero, one = np.float32(0), np.float32(1)
+    room_3B = np.empty((3, BLOCK), np.float32)
+    for start in range(0, out_N.size, BLOCK):
+        end = min(start + BLOCK, out_N.size)
+        base_B, out_B = base_N[start:end], out_N[start:end]
+        total_B, alone_B, count_B = room_3B[0], room_3B[1], room_3B[2]
+        room_3B[:] = zero
+        for k in range(scales_K.size):
+            model_B, scale = models_KN[k, start:end], scales_K[k]
+            for i in range(end - start):
+                delta = model_B[i] - base_B[i]
+                is_change = abs(delta) > epsilon
+                total_B[i] += delta if is_change else zero
+                alone_B[i] += delta * scale if is_change else zero
+                count_B[i] += one if is_change else zero
+        for i in range(end - start):
+            mean = total_B[i] / max(count_B[i], one)
+            out_B[i] = base_B[i] + (alone_B[i] if count_B[i] == one else mean)
+
+
 uniform_bits = compiled(_bits_loop)
 combine = compiled(_combine_loop)
 bands = compiled(_bands_loop)
 drawn = compiled(_drawn_loop)
 spread = compiled(_spread_loop)
+average_changes = compiled(_average_changes_loop)
