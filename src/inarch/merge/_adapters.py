@@ -7,7 +7,8 @@ brings whole (``modules_to_save``, biases, embeddings) replace those of the mode
 
 Source:   LoRA, arXiv:2106.09685; rsLoRA, arXiv:2312.03732; the files of PEFT.
 Differs:  the sum is taken in float32 whatever the model is stored in; PEFT rounds the product to
-          the type of the model first.
+          the type of the model first. Of tied tensors PEFT changes both when it merges, twice with
+          ``ensure_weight_tying``; here they become what they were in training.
 
 Shapes: R, C = rows and columns of a weight, r = rank.
 """
@@ -86,25 +87,30 @@ class Adapter:
     def apply(self, tensors: Mapping[str, Source], aliases: Mapping[str, str]) -> dict[str, Source]:
         """Return the model's tensors with the adapter on them.
 
+        Where one of two tied tensors is changed, and the other is not, or otherwise, each is a
+        tensor of its own from then on, as it was while the adapter was trained.
+
         Args:
             tensors: The model's, by name.
-            aliases: Tied tensors that are not stored, and which stands for each. An update of one
-                is an update of the other, as with PEFT; a head that is brought whole is a tensor
-                of its own from then on.
+            aliases: Tied tensors that are not stored, and which stands for each.
 
         Raises:
             WeightsError: The adapter speaks of modules that the model lacks, or of other shapes.
         """
-        made = dict(tensors)
+        made = {**tensors, **{alias: tensors[kept] for alias, kept in aliases.items()}}
         for name, key in self._whole.items():
-            found = self._place(name, tensors, aliases, tied=".base_layer." in key)
-            made[found] = self._replacement(key, tensors.get(found), found)
-        for alias, kept in aliases.items():
-            if alias in made and _equal(made[alias], made[kept]):
-                del made[alias]
+            found = self._place(name, made)
+            made[found] = self._replacement(key, made[found], found)
+        stay_tied = bool(self.config.get("ensure_weight_tying"))
         for module, (key_a, key_b) in self._pairs.items():
-            found = self._place(f"{module}.weight", tensors, aliases, tied=True)
-            made[found] = self._update(module, made[found], key_a, key_b)
+            found = self._place(f"{module}.weight", made)
+            if not (stay_tied and found in aliases):
+                made[found] = self._update(module, made[found], key_a, key_b)
+        for alias, kept in aliases.items():
+            head, other, before = made[alias], made[kept], tensors[kept]
+            is_resized = head is before and other.shape != before.shape
+            if stay_tied or is_resized or head is other or _equal(head, other):
+                del made[alias]
         return made
 
     def fingerprint(self) -> str:
@@ -116,30 +122,22 @@ class Adapter:
         """Unmap the file."""
         self._weights.close()
 
-    def _place(
-        self, name: str, tensors: Mapping[str, Source], aliases: Mapping[str, str], *, tied: bool
-    ) -> str:
-        """Return the model's name of a tensor: PEFT's may have a longer prefix, or a shorter one.
-
-        A tied tensor is the one that stands for it, or one that is not there yet.
-        """
-        known = [*tensors, *aliases]
+    def _place(self, name: str, known: Mapping[str, Source]) -> str:
+        """Return the model's name of a tensor: PEFT may write a longer prefix, or a shorter one."""
         near = [one for one in known if one.endswith(f".{name}") or name.endswith(f".{one}")]
-        found = name if name in known else near[0] if len(near) == 1 else None
-        if found is None:
-            base = self.config.get("base_model_name_or_path")
-            raise WeightsError(
-                f"{self.label}: the adapter in {self.folder} is about {name}, which the model "
-                f"lacks; expected an adapter of this model, and it was trained on "
-                f"{base or 'another one'}"
-            )
-        return aliases.get(found, found) if tied else found
+        if name in known or len(near) == 1:
+            return name if name in known else near[0]
+        base = self.config.get("base_model_name_or_path")
+        raise WeightsError(
+            f"{self.label}: the adapter in {self.folder} is about {name}, which the model lacks; "
+            f"expected an adapter of this model, and it was trained on {base or 'another one'}"
+        )
 
-    def _replacement(self, key: str, old: Source | None, name: str) -> Source:
+    def _replacement(self, key: str, old: Source, name: str) -> Source:
         """Return a tensor of the adapter that stands for one of the model, ``old``."""
         new = FileSource(self._weights, key)
         rows_may_differ = is_vocabulary(name)
-        if old is not None and new.shape[rows_may_differ:] != old.shape[rows_may_differ:]:
+        if new.shape[rows_may_differ:] != old.shape[rows_may_differ:]:
             raise self._misfit(name, new.shape, old.shape)
         return new
 
