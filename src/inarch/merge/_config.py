@@ -25,7 +25,15 @@ Parameters = dict[str, Value]
 """Values by the name of the parameter."""
 
 
-class RepoRef(Settings):
+class Written(Settings):
+    """What is saved without the keys that say nothing, as a recipe is written."""
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: Any) -> dict[str, object]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+class RepoRef(Written):
     """A folder, or an id on the hub and its revision."""
 
     path: str = Field(min_length=1)
@@ -76,7 +84,8 @@ class ModelRef(Settings):
         if isinstance(value, dict):
             if "path" in value and "model" not in value:
                 return {"model": value}
-            if value.get("override_architecture") is not None:
+            value = dict(value)
+            if value.pop("override_architecture", None) is not None:
                 raise ValueError(
                     "override_architecture is not supported: the names of the tensors say what "
                     "they are; delete it"
@@ -93,7 +102,8 @@ class ModelRef(Settings):
             same = ModelRef.model_validate(str(self)) == self
         except ValueError:
             same = False
-        return str(self) if same else handler(self)
+        made: dict[str, object] = handler(self)
+        return str(self) if same else {key: made[key] for key in made if made[key] is not None}
 
 
 def _refuse(title: str, value: dict[Any, Any], hints: dict[str, str]) -> object:
@@ -110,13 +120,12 @@ def _refuse(title: str, value: dict[Any, Any], hints: dict[str, str]) -> object:
     return value
 
 
-_INSIDE = dict.fromkeys(
-    ("weight", "density", "gamma", "epsilon", "lambda", "t", "scale"),
-    "has no effect here; indent it below `parameters:`",
-) | {"revision": "write the revision behind the model: `path@revision`"}
+_NAMES = "density epsilon gamma lambda normalize rescale scale select_topk t weight"
+_INSIDE = dict.fromkeys(_NAMES.split(), "has no effect here; indent it below `parameters:`")
+_ENTRY = _INSIDE | {"revision": "write the revision behind the model: `path@revision`"}
 
 
-class ModelEntry(Settings):
+class ModelEntry(Written):
     """One of the models that are merged whole."""
 
     model: ModelRef
@@ -127,11 +136,11 @@ class ModelEntry(Settings):
     @model_validator(mode="before")
     @classmethod
     def _hint(cls, value: object) -> object:
-        hints = _INSIDE | {"layer_range": "has no effect below `models`; use `slices`"}
+        hints = _ENTRY | {"layer_range": "has no effect below `models`; use `slices`"}
         return _refuse(cls.__name__, value, hints) if isinstance(value, dict) else value
 
 
-class SourceEntry(Settings):
+class SourceEntry(Written):
     """Layers of one model, for a slice."""
 
     model: ModelRef
@@ -144,7 +153,7 @@ class SourceEntry(Settings):
     @model_validator(mode="before")
     @classmethod
     def _hint(cls, value: object) -> object:
-        return _refuse(cls.__name__, value, _INSIDE) if isinstance(value, dict) else value
+        return _refuse(cls.__name__, value, _ENTRY) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
@@ -156,7 +165,7 @@ class SourceEntry(Settings):
         return self
 
 
-class SliceEntry(Settings):
+class SliceEntry(Written):
     """Layers of the result, and the layers that they are merged from."""
 
     sources: tuple[SourceEntry, ...]
@@ -178,7 +187,7 @@ class SliceEntry(Settings):
         return self
 
 
-class ModuleEntry(Settings):
+class ModuleEntry(Written):
     """A part of a model that is several: an encoder, a vision tower."""
 
     models: tuple[ModelEntry, ...] | None = None
@@ -199,18 +208,19 @@ class ModuleEntry(Settings):
 
 _MOE = "is of mergekit-moe, which builds mixtures of experts; this merges checkpoints of one kind"
 _EVOLVE = "is of mergekit-evolve; see `inarch merge search`"
-_ELSEWHERE = {
+_TOP = _INSIDE | {
     "experts": _MOE,
     "gate_mode": _MOE,
     "shared_experts": _MOE,
     "experts_per_token": _MOE,
     "genome": _EVOLVE,
     "tasks": _EVOLVE,
+    "model_name": "is not known; `name` says what the result is called",
     "input_model_parameters": "is of old mergekit; use `models: [{model, parameters}]`",
 }
 
 
-class MergeConfig(Settings):
+class MergeConfig(Written):
     """Which models are merged into one, and how."""
 
     model_config = ConfigDict(title="recipe")
@@ -239,6 +249,8 @@ class MergeConfig(Settings):
     """The same in short: ``union``, ``base`` or a model."""
     chat_template: str | None = None
     """``auto``, the name of one, or a template."""
+    int8_mask: bool | None = None
+    """Accepted, as published recipes have it here; it changes nothing."""
 
     @model_validator(mode="before")
     @classmethod
@@ -248,7 +260,7 @@ class MergeConfig(Settings):
         source = value.get("tokenizer_source")
         if isinstance(source, dict):
             value = {**value, "tokenizer_source": str(ModelRef.model_validate(source))}
-        return _refuse(cls.__name__, value, _ELSEWHERE)
+        return _refuse(cls.__name__, value, _TOP)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -36,7 +36,7 @@ def _scalar(value: object) -> object:
     raise ValueError("expected a number, true, false or a word")
 
 
-def _listed(value: object) -> object:
+def _listed(value: object) -> tuple[object, ...]:
     """Return a lone scalar as a list of one."""
     if value == ():
         raise ValueError("found an empty list, expected a number or a gradient of them")
@@ -60,13 +60,12 @@ class Choice(Settings):
 
 def _chosen(value: object) -> object:
     """Return the shorthands as a list of choices: a scalar, a gradient, one choice."""
-    if (
-        isinstance(value, tuple)
-        and value
-        and all(isinstance(item, dict | Choice) for item in value)
-    ):
+    if isinstance(value, tuple) and any(isinstance(item, dict | Choice) for item in value):
         return value
-    return (value if isinstance(value, dict | Choice) else {"value": value},)
+    if isinstance(value, dict | Choice):
+        return (value,)
+    # Checked here, as the place of an error would be that of the choice, which nobody has written.
+    return ({"value": tuple(_scalar(item) for item in _listed(value))},)
 
 
 def _shortened(choices: tuple[Choice, ...]) -> object:

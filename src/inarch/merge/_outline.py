@@ -1,13 +1,13 @@
 """A recipe in one form: modules of slices of inputs, whichever way it is written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from inarch.errors import SettingsError
 from inarch.merge._config import MergeConfig, ModelEntry, ModuleEntry, SliceEntry
 from inarch.merge._method import Method
-from inarch.merge._parameters import Level, check, describe, level
+from inarch.merge._parameters import Level, as_mergekit, check, describe, level
 from inarch.settings import KeyPath, load, nearest, show
 
 
@@ -52,7 +52,7 @@ class Outline(NamedTuple):
     base: str | None
     """The recipe's base model."""
     levels: tuple[Level, ...]
-    """All places with parameters."""
+    """All places with parameters, apart from those of bases."""
     notes: tuple[str, ...]
     """What has no effect, and other things that the user should know."""
 
@@ -104,9 +104,11 @@ def _count(name: str, method: Method, slice_: Slice) -> Iterator[str]:
     """Return what is wrong with the number of models in a slice."""
     if slice_.copies:
         return
-    if method.base == "required" and slice_.base is None:
-        yield f"{name} needs a base_model; with slices, it must be among the sources"
     found = f"found {', '.join(i.label for i in slice_.models) or 'none'}"
+    if method.base == "required" and slice_.base is None:
+        where = "one of these sources" if slice_.models[0].layers else "given"
+        yield f"{name} needs a base_model, which must be {where}; {found}"
+        return
     beside = " beside base_model" if slice_.base else ""
     number = len(slice_.models)
     if number < method.least:
@@ -124,8 +126,7 @@ def _outline(config: MergeConfig, methods: Mapping[str, Method]) -> Outline:
         if name is not None:
             levels = (level(path, part.parameters), *levels)
         if part.models is not None:
-            whole = _whole(part.models, (*path, "models"), levels, base, method)
-            modules[name] = (_divide(whole, (*path, "models"), levels, base, method),)
+            modules[name] = (_whole(part.models, (*path, "models"), levels, base, method),)
         else:
             modules[name] = tuple(
                 _slice(entry, (*path, "slices", i), levels, base, method)
@@ -133,16 +134,38 @@ def _outline(config: MergeConfig, methods: Mapping[str, Method]) -> Outline:
             )
     shared, own = _levels(config)
     labels = [one.label for slices in modules.values() for part in slices for one in part.inputs]
-    notes = [show(*found) for found in check(config.merge_method, methods, shared, own)[1]]
+    notes = _grouped(check(config.merge_method, methods, shared, own)[1])
     notes += _idle(config, base, labels)
+    parts = [part for slices in modules.values() for part in slices]
+    notes += [show(part.path, "one model only, which is copied") for part in parts if part.copies]
+    _, implied = as_mergekit(method, (*shared, *own))
     notes += [
-        show(part.path, "has one source only, which is copied")
-        for slices in modules.values()
-        for part in slices
-        if part.copies
+        f"parameters: {key}: {value}, as the recipe says none" for key, value in implied.items()
     ]
-    known = dict.fromkeys((*_written(config), *([base] if base else [])))
-    return Outline(modules, tuple(known), base, (*shared, *own), tuple(notes))
+    bases = {part.base.levels[0].path for part in parts if part.base is not None}
+    known = describe(method.settings)
+    notes += _grouped(
+        (
+            ((*path, key), "has no effect, as this model is the base")
+            for path, values in own
+            for key in values
+            if path in bases and key in known
+        )
+    )
+    heard = (*shared, *(one for one in own if one.path not in bases))
+    written = dict.fromkeys((*_written(config), *([base] if base else [])))
+    return Outline(modules, tuple(written), base, heard, tuple(notes))
+
+
+def _grouped(warnings: Iterable[tuple[KeyPath, str]]) -> list[str]:
+    """Return warnings as sentences; the same one about several models is one sentence."""
+    places: dict[tuple[str, str], list[KeyPath]] = {}
+    for path, text in warnings:
+        places.setdefault((str(path[-1]), text), []).append(path)
+    return [
+        show(paths[0], text) + (f" ({len(paths)} times)" if len(paths) > 1 else "")
+        for (_, text), paths in places.items()
+    ]
 
 
 def _parts(config: MergeConfig) -> dict[str | None, tuple[KeyPath, ModuleEntry | MergeConfig]]:
@@ -179,6 +202,8 @@ def _idle(config: MergeConfig, base: str | None, labels: Sequence[str]) -> Itera
     """Return what a recipe says beside parameters that changes nothing."""
     if base is not None and base not in labels:
         yield show(("base_model",), "takes no part with this method; the result takes after it")
+    if config.int8_mask is not None:
+        yield show(("int8_mask",), "has no effect")
     for _, (path, part) in _parts(config).items():
         for i, slice_ in enumerate(part.slices or ()):
             if slice_.residual_weight is not None:
@@ -191,8 +216,8 @@ def _whole(
     levels: tuple[Level, ...],
     base: str | None,
     method: Method,
-) -> list[Input]:
-    """Return the inputs where whole models are merged; the base is one even if it is not listed."""
+) -> Slice:
+    """Return the slice that is all of the models; the base is one of them even if not listed."""
     inputs = [
         Input(str(entry.model), None, (level((*path, i), entry.parameters), *levels))
         for i, entry in enumerate(entries)
@@ -203,7 +228,14 @@ def _whole(
         has_room = method.most is None or len(inputs) < method.most
         if method.base != "none" or (needed <= given and has_room):
             inputs.append(Input(base, None, levels))
-    return inputs
+    if [one.label for one in inputs] == [base] and _wants_more(method):
+        return Slice(path, tuple(inputs), None, levels, copies=True)
+    return _divide(inputs, path, levels, base, method)
+
+
+def _wants_more(method: Method) -> bool:
+    """Return whether a method cannot do with one model."""
+    return method.base == "required" or method.least > 1
 
 
 def _slice(
@@ -223,7 +255,7 @@ def _slice(
         )
         for i, source in enumerate(entry.sources)
     ]
-    if len(inputs) == 1 and (method.base == "required" or method.least > 1):
+    if len(inputs) == 1 and _wants_more(method):
         return Slice(path, tuple(inputs), None, shared, copies=True)
     own_base = base if entry.base_model is None else str(entry.base_model)
     return _divide(inputs, path, shared, own_base, method)

@@ -9,23 +9,21 @@ choice for the tensor speaks.
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from inarch.errors import SettingsError
+from inarch.merge._config import MergeConfig
 from inarch.merge._gradients import Choice, Kind, Scalar, at, cast, choose
 from inarch.merge._method import Method
 from inarch.settings import KeyPath, Settings, nearest, show
 
-WITHOUT_EFFECT = {
-    "int8_mask": "a mask costs no memory here",
-    "embed_slerp": "embeddings are interpolated like everything else",
-    "normalize": "the method does not divide by the weights",
-    "rescale": "the method does not rescale",
-}
-"""Parameters of mergekit, past or present, that recipes carry about and that change nothing."""
+LEFTOVERS = ("allow_negative_weights", "embed_slerp", "filter_wise", "int8_mask", "smooth")
+"""Parameters that published recipes carry about, and that mergekit passes over."""
+MERGEKIT = "mergekit"
+"""What a recipe that says no ``variant`` means, where the method has this one."""
 
 
 class Parameter(NamedTuple):
@@ -41,6 +39,8 @@ class Parameter(NamedTuple):
     """What the method takes where a recipe says nothing."""
     required: bool
     """Whether it must not be silent."""
+    words: tuple[object, ...]
+    """The words to choose from, if it is one of some."""
 
 
 class Level(NamedTuple):
@@ -64,7 +64,7 @@ def describe(settings: type[Settings]) -> dict[str, Parameter]:
 
 
 def _describe(name: str, field: FieldInfo) -> Parameter:
-    leaves = set(_leaves(field.annotation))
+    leaves = dict.fromkeys(_leaves(field.annotation))
     kinds: list[tuple[type, Kind]] = [
         (bool, "true or false"),
         (float, "number"),
@@ -72,30 +72,31 @@ def _describe(name: str, field: FieldInfo) -> Parameter:
     ]
     kind: Kind = next((kind for leaf, kind in kinds if leaf in leaves), "word")
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    return Parameter(field.alias or name, kind, tuple in leaves, default, field.is_required())
+    words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
+    name = field.alias or name
+    return Parameter(name, kind, tuple in leaves, default, field.is_required(), words)
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
-    """Return what an annotation is made of."""
+    """Return what an annotation is made of: types and words."""
     origin = typing.get_origin(annotation)
     if origin is None:
         yield annotation
         return
     if origin is tuple:
         yield tuple
-    if origin is not Literal:
-        for argument in typing.get_args(annotation):
-            yield from _leaves(argument)
+    for argument in typing.get_args(annotation):
+        yield from _leaves(argument)
 
 
 class Resolver:
     """Finds the settings of a method for single tensors, and notes which choices were used."""
 
-    def __init__(self, name: str, method: Method) -> None:
-        """Resolve for the method `name`."""
+    def __init__(self, name: str, method: Method, levels: Sequence[Level]) -> None:
+        """Resolve for the method `name`, in a recipe with parameters at `levels`."""
         self.name = name
         self._settings = method.settings
-        self._parameters = describe(method.settings)
+        self._parameters, self._fixed = as_mergekit(method, levels)
         self.used: set[KeyPath] = set()
         """Key paths of the choices that spoke."""
 
@@ -117,7 +118,7 @@ class Resolver:
         Raises:
             SettingsError: A parameter is missing for this tensor, or out of range.
         """
-        given: dict[str, object] = {}
+        given: dict[str, object] = dict(self._fixed)
         for parameter in self._parameters.values():
             if parameter.of_model:
                 values = [self._find(parameter, own, levels, t) for _, own, levels in models]
@@ -187,6 +188,21 @@ class Resolver:
             ) from None
 
 
+def as_mergekit(
+    method: Method, levels: Sequence[Level]
+) -> tuple[dict[str, Parameter], dict[str, object]]:
+    """Return the parameters that a recipe can give, and those that follow from what it is.
+
+    A recipe that says no ``variant`` is one for mergekit, if the method has that variant, and so
+    is what else it says: mergekit passes over the ``normalize`` of such a method.
+    """
+    found = describe(method.settings)
+    said = any("variant" in values for _, values in levels)
+    if said or "variant" not in found or MERGEKIT not in found["variant"].words:
+        return found, {}
+    return {key: found[key] for key in found if key != "normalize"}, {"variant": MERGEKIT}
+
+
 def check(
     name: str, methods: Mapping[str, Method], shared: Sequence[Level], own: Sequence[Level]
 ) -> tuple[list[tuple[KeyPath, str]], list[tuple[KeyPath, str]]]:
@@ -200,19 +216,21 @@ def check(
     """
     problems: list[tuple[KeyPath, str]] = []
     warnings: list[tuple[KeyPath, str]] = []
-    known = describe(methods[name].settings)
+    known, _ = as_mergekit(methods[name], (*shared, *own))
     others = {key for method in methods.values() for key in describe(method.settings)}
     for path, values in (*shared, *own):
         for key, choices in values.items():
             place = (*path, key)
             if key in known:
                 problems += _misfits(place, choices, known[key].kind)
-            elif key in others or key in WITHOUT_EFFECT:
-                why = f" ({WITHOUT_EFFECT[key]})" if key in WITHOUT_EFFECT else ""
-                warnings.append((place, f"has no effect with {name}{why}"))
+            elif key in others or key in LEFTOVERS:
+                warnings.append((place, f"has no effect with {name}"))
+            elif key in MergeConfig.model_fields:
+                problems.append(
+                    (place, "belongs at the top of the recipe, not below `parameters:`")
+                )
             else:
-                words = sorted({*known, *others})
-                hint = nearest(key, words) or f"; {name} has {', '.join(known) or 'none'}"
+                hint = nearest(key, [*others]) or f"; {name} has {', '.join(known) or 'none'}"
                 problems.append((place, f"unknown parameter{hint}"))
     for path, values in own:
         for key, choices in values.items():

@@ -73,7 +73,7 @@ def make_plan(
     _refuse_mixed(origin, {label: models[label] for label in planned.labels})
     indexes = {label: index(models[label]) for label in planned.labels}
     targets = find_targets(_parts(planned, indexes[origin], origin), indexes)
-    resolver = Resolver(config.merge_method, methods[config.merge_method])
+    resolver = Resolver(config.merge_method, methods[config.merge_method], planned.levels)
     wish = config.out_dtype or config.dtype
     dtype = None if wish is None else dtype_from(wish)
     jobs = []
