@@ -36,8 +36,8 @@ def stack(
 ) -> ArrayStack:
     wrap = torch.from_numpy if kind == "torch" else (lambda array: array)
     return ArrayStack(
-        [wrap(m.copy()) for m in models],
-        None if base is None else wrap(base.copy()),
+        [wrap(np.array(m)) for m in models],
+        None if base is None else wrap(np.array(base)),
         name,
         part_elements,
     )
@@ -60,7 +60,7 @@ def oracle(
 ) -> np.ndarray:
     """What mergekit makes of the same models, in float32."""
     merge_methods = pytest.importorskip("mergekit.merge_methods")
-    tensors = [torch.from_numpy(m.copy()) for m in ([] if base is None else [base]) + list(models)]
+    tensors = [torch.from_numpy(np.array(m)) for m in ([] if base is None else [base]) + list(models)]
     result = merge_methods.merge_tensors(
         tensors,
         method,

@@ -1,9 +1,9 @@
-"""Compiled twins of plain code in ``_combine``, ``_random``, ``sce`` and ``ram``.
+"""Compiled twins of plain code in several modules here.
 
 They are None where numba is not there. All are in one file because numba keeps machine code by the
 text of the file that a loop is in: it would not notice a change to a loop elsewhere that is called.
 
-Shapes: K = models, N = elements of a part, B = elements of a block.
+Shapes: K = models, N = elements of a part, B = elements of a block, R = rows, C = columns.
 """
 
 from typing import Any
@@ -183,9 +183,44 @@ def _average_changes_loop(
             out_B[i] = base_B[i] + (alone_B[i] if count_B[i] == one else mean)
 
 
+def _ranks_loop(bits_RC: Any, ranks_RC: Any) -> None:
+    """Sort each row by three digits of its 31 bits, the last first; equals from right to left."""
+    columns = bits_RC.shape[1]
+    counts = np.empty((3, 2048), np.int32)
+    one_C, two_C = np.empty(columns, np.int32), np.empty(columns, np.int32)
+    digit = np.uint32(2047)
+    for row in range(bits_RC.shape[0]):
+        bits_C, ranks_C = bits_RC[row], ranks_RC[row]
+        counts[:] = 0
+        for i in range(columns):
+            bits = bits_C[i]
+            counts[0, bits & digit] += 1
+            counts[1, (bits >> np.uint32(11)) & digit] += 1
+            counts[2, bits >> np.uint32(22)] += 1
+        for which in range(3):
+            before = 0
+            for value in range(2048):
+                count = counts[which, value]
+                counts[which, value] = before
+                before += count
+        for i in range(columns - 1, -1, -1):
+            value = bits_C[i] & digit
+            one_C[counts[0, value]] = i
+            counts[0, value] += 1
+        for i in range(columns):
+            value = (bits_C[one_C[i]] >> np.uint32(11)) & digit
+            two_C[counts[1, value]] = one_C[i]
+            counts[1, value] += 1
+        for i in range(columns):
+            value = bits_C[two_C[i]] >> np.uint32(22)
+            ranks_C[two_C[i]] = counts[2, value]
+            counts[2, value] += 1
+
+
 uniform_bits = compiled(_bits_loop)
 combine = compiled(_combine_loop)
 bands = compiled(_bands_loop)
 drawn = compiled(_drawn_loop)
 spread = compiled(_spread_loop)
+ranks = compiled(_ranks_loop)
 average_changes = compiled(_average_changes_loop)
