@@ -22,6 +22,7 @@ def test_by_hand():
     assert run(models, weight=(1.0, 3.0)).tolist() == [2.5, 5]  # (1 + 9) / 4, (2 + 18) / 4
     assert run(models, weight=(1.0, 3.0), normalize=False).tolist() == [10, 20]
     assert run(models, weight=(2.0, -1.0)).tolist() == [-1, -2]  # 2 - 3, 4 - 6
+    assert run(models, weight=(-1.0, -3.0)).tolist() == [2.5, 5]  # of sum -4: the same shares
     assert run(models, weight=(7.0,)).tolist() == [2, 4]  # one weight for all
     assert linear(stack(models, None), LinearSettings(weight=(1.0, 3.0))).coefficients == (
         0.25,

@@ -90,7 +90,9 @@ def test_against_float64(seed, num, variant, norm, has_base):
 
 @pytest.mark.parametrize("has_base", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weight", [(1.0, 2.0, 3.0, 0.5), (1.0, -0.5, 3.0, 0.5)])
+@pytest.mark.parametrize(
+    "weight", [(1.0, 2.0, 3.0, 0.5), (1.0, -0.5, 3.0, 0.5), (-1.0, -2.0, 0.5, -0.7)]
+)
 def test_parity_with_mergekit(shape, has_base, weight):
     models, base = fine_tunes(4, shape)
     base = base if has_base else None

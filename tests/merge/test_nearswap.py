@@ -28,6 +28,8 @@ def test_what_is_near_is_the_other_bit_for_bit():
     assert_same_bits(run([other], base, 1e-3), other)
     assert_same_bits(run([other + 1], base, 0.0), f32([0, 0, 0.1]))
     assert_same_bits(run([base], base, 0.0), base)
+    # At a distance of just t: the other's zero, not that of .5 - .5 or -.5 + .5.
+    assert_same_bits(run([f32([-0.0, -0.0])], f32([0.5, -0.5]), 0.5), f32([-0.0, -0.0]))
 
 
 @given(seed=st.integers(0, 99), t=st.floats(0, 3))
