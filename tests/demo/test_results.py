@@ -2,7 +2,7 @@
 
 import pytest
 
-from inarch.demo.results import ALL_SKILLS, Row, compare, findings, mean_sd
+from inarch.demo.results import ALL_SKILLS, Row, against_pairs, compare, findings, mean_sd
 from inarch.demo.scores import ModelCard, Score
 from inarch.demo.world import SKILLS
 
@@ -73,3 +73,27 @@ def test_plain_training_and_what_came_before_it_have_no_gain(name: str) -> None:
 
 def test_models_that_were_not_compared_are_not_judged() -> None:
     assert findings([_row("target before")]) == ()
+
+
+def _whole(model: str, *shares: float) -> Row:
+    return Row(model, model, {ALL_SKILLS: shares}, {}, {}, {})
+
+
+def test_merges_are_held_against_the_mean_of_their_pairs() -> None:
+    pairs = [_whole("pair-facts", 0.5, 0.25), _whole("pair-translator", 0.25, 0.25)]
+    pairs.append(_whole("pair-reckoner", 0.0, 1.0))
+    # Means: .75 / 3 = .25 and 1.5 / 3 = .5.
+    *before, merge = against_pairs(
+        [_whole("plain", 1.0, 1.0), *pairs, _whole("merge-varm", 0.5, 0.25)]
+    )
+    assert merge.over_pairs == (0.25, -0.25)
+    assert [row.over_pairs for row in before] == [()] * 4
+
+
+def test_a_merge_is_judged_in_one_sentence() -> None:
+    gain = {"fact": (-0.1, -0.1), "trans": (0.5, 0.5), "arith": (0.2, 0.2), ALL_SKILLS: (0.2, 0.2)}
+    merge = _row("merged: A", **gain)._replace(over_pairs=(0.03, -0.01))
+    assert findings([merge]) == (
+        "merged: A: better than plain training in every seed (+20.0 on average; +20.0, +20.0 "
+        "points); against the mean of its pairs +1.0 on average; +3.0, -1.0.",
+    )

@@ -10,15 +10,22 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inarch.demo.experiment import Size, fused
+from inarch.demo.merges import MERGES, merged
 from inarch.demo.results import ALL_SKILLS, Results
 from inarch.demo.run import SEEDS, DemoSettings, grow, plan, run
 from inarch.demo.world import SKILLS
 
 TINY = Size(
-    ("plain", "pairs"), teaching_frac=0.002, num_lessons=60, num_chats=12, epochs=1, num_test=4
+    ("plain", "pairs"),
+    teaching_frac=0.002,
+    num_lessons=60,
+    num_chats=12,
+    epochs=1,
+    num_test=4,
+    merges=("merge-mean", "merge-varm"),
 )
-NAMES = ["facts", "translator", "reckoner", "target", "plain"]
-NAMES += ["pair-facts", "pair-translator", "pair-reckoner"]
+PAIRS = ["pair-facts", "pair-translator", "pair-reckoner"]
+NAMES = ["facts", "translator", "reckoner", "target", "plain", *PAIRS, *TINY.merges]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +68,7 @@ def test_gains_are_differences_to_plain_training(tiny: tuple[Path, Results]) -> 
 
 def test_winners_and_matches_are_told(tiny: tuple[Path, Results]) -> None:
     facts = tiny[1].facts
-    for name in NAMES[5:]:
+    for name in PAIRS:
         assert {s: sum(n.values()) for s, n in facts["winners"][name].items()} == dict.fromkeys(
             SKILLS, TINY.num_chats // 3
         )
@@ -70,8 +77,29 @@ def test_winners_and_matches_are_told(tiny: tuple[Path, Results]) -> None:
     assert {"".join(tokens).strip() for tokens in facts["sentence"].values()} != {""}
 
 
+def test_merges_are_compared_with_the_mean_of_the_pairs(tiny: tuple[Path, Results]) -> None:
+    rows = {row.model: row for row in tiny[1].rows}
+    mean = statistics.fmean(rows[name].piece_frac[ALL_SKILLS][0] for name in PAIRS)
+    for name, row in rows.items():
+        if name in TINY.merges:
+            assert row.over_pairs == pytest.approx((row.piece_frac[ALL_SKILLS][0] - mean,))
+        else:
+            assert row.over_pairs == ()
+
+
+def test_merges_are_told_with_their_weights(tiny: tuple[Path, Results]) -> None:
+    told = json.loads((tiny[0] / "results.json").read_text())["merges"]
+    assert list(told) == list(TINY.merges)
+    assert told["merge-mean"]["method"] == "linear"
+    (weights,) = told["merge-mean"]["coefficients"]
+    assert weights == pytest.approx(dict.fromkeys(NAMES[:3], 1 / 3))
+    (weights,) = told["merge-varm"]["coefficients"]
+    assert sum(weights.values()) == pytest.approx(1.0)
+
+
 def test_what_it_leaves_is_a_plain_model(tiny: tuple[Path, Results]) -> None:
-    for folder in fused("pairs", tiny[0] / "seed-9").values():
+    seed = tiny[0] / "seed-9"
+    for folder in (*fused("pairs", seed).values(), merged("merge-varm", seed)):
         model = AutoModelForCausalLM.from_pretrained(folder)
         assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(folder))
         assert model.config.eos_token_id == AutoTokenizer.from_pretrained(folder).eos_token_id
@@ -91,6 +119,7 @@ def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool
 def test_the_plan_counts_every_step() -> None:
     # Taught: 600 + 300 + 800 + 800. Plain, two FuseLLM runs, three pairs: 6 x 12 x 600 / 32.
     assert plan(DemoSettings())["training steps"] == 3 * (2500 + 6 * 225)
+    assert len(plan(DemoSettings())["merges"]) == len(MERGES)
     assert DemoSettings(quick=True).worlds == SEEDS[:1]
 
 

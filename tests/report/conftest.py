@@ -112,7 +112,9 @@ def write_demo(folder: Path, results: dict[str, object]) -> Path:
     (folder / "results.json").write_text(json.dumps(results))
     for number, seed in enumerate(results["seeds"]):
         home = folder / f"seed-{seed}"
-        for variant in results["variants"]:
+        for merge in results.get("merges", ()):
+            (home / "merged" / merge).mkdir(parents=True)
+        for variant in results["variants"].keys() - results.get("merges", {}).keys():
             of_pair = variant.startswith("pair-")
             place = f"pairs/pairs/{variant.removeprefix('pair-')}" if of_pair else variant
             facts = {"winners": results["winners"].get(variant, {})}
@@ -260,7 +262,7 @@ def results():
 @pytest.fixture
 def demo(tmp_path):
     """Write a demo's folder from its results."""
-    return lambda results: write_demo(tmp_path / "demo", results)
+    return lambda results: write_demo(tmp_path / f"demo-{len(list(tmp_path.iterdir()))}", results)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The demo's runs, as recipes of ``inarch fuse``: four models are taught, then the target is fused.
 
 One folder holds one seed: ``data`` (chats and tokenizers), ``taught`` (the four models), ``fused``
-(the target after each variant) and ``scores``. All of them are made of run folders, so a demo that
-was killed goes on where it stopped.
+(the target after each variant), ``merged`` (its pairs, made one) and ``scores``. All of them are
+made of run folders, so a demo that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Size(NamedTuple):
     """Passes over the fusion corpus."""
     num_test: int = NUM_TEST
     """Held-out prompts of each skill that every model is asked."""
+    merges: tuple[str, ...] = ()
+    """Names in `inarch.demo.merges.MERGES`; they need the variant ``pairs``."""
 
 
 class Variant(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from inarch.demo.experiment import BASELINE, NOISE, VARIANTS, Size, fused, questions, taught
+from inarch.demo.merges import MERGES, PAIRS, coefficients, merged
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.scores import ModelCard, score
 from inarch.demo.world import SKILLS
@@ -33,6 +34,9 @@ class Row(NamedTuple):
     gain: dict[str, tuple[float, ...]]
     """The same for the difference in ``piece_frac`` to plain training; empty for the baseline, and
     for models that saw no fusion corpus."""
+    over_pairs: tuple[float, ...] = ()
+    """Of a merge: the difference in ``piece_frac`` over all skills to the mean of the pairs that
+    went in, one number per seed."""
 
 
 class Results(NamedTuple):
@@ -40,7 +44,7 @@ class Results(NamedTuple):
 
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
-    """Sources, the target before, plain training, then the fusions."""
+    """Sources, the target before, plain training, the fusions, then the merges."""
     findings: tuple[str, ...]
     """What the numbers say about fusion, good or bad, a sentence each."""
     facts: dict[str, Any]
@@ -67,7 +71,7 @@ def collect(folders: Mapping[int, Path], size: Size) -> Results:
     cards = {seed: _cards(seed, folder, size) for seed, folder in folders.items()}
     labels = _labels(size)
     baseline = [cards[seed][BASELINE] for seed in folders]
-    rows = tuple(
+    rows = against_pairs(
         compare(name, label, [cards[seed][name] for seed in folders], baseline)
         for name, label in labels.items()
     )
@@ -87,6 +91,7 @@ def collect(folders: Mapping[int, Path], size: Size) -> Results:
             for name in labels
             for s in cards[seed][name].scores
         ],
+        "merges": {name: _merge(name, folders.values()) for name in size.merges},
         "winners": _winners(folders, size),
         "match": [
             {"seed": seed, **row}
@@ -129,10 +134,25 @@ def compare(
     )
 
 
-def findings(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return a sentence for each comparison with plain training, and for each skill that it lost.
+def against_pairs(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the rows, those of merges with their difference to the mean of the pairs."""
+    rows = tuple(rows)
+    names = fused(PAIRS, Path())
+    pairs = [row.piece_frac[ALL_SKILLS] for row in rows if row.model in names]
+    means = tuple(map(statistics.fmean, zip(*pairs, strict=True)))
 
-    A gain counts as shown when it is there in every seed.
+    def beside(row: Row) -> Row:
+        whole = zip(row.piece_frac[ALL_SKILLS], means, strict=True)
+        return row._replace(over_pairs=tuple(merge - mean for merge, mean in whole))
+
+    return tuple(beside(row) if row.model in MERGES else row for row in rows)
+
+
+def findings(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what the comparisons with plain training show, and those of merges with the pairs.
+
+    A gain counts as shown when it is there in every seed. Skills that were lost are named, except
+    of merges.
     """
     sentences = []
     for row in rows:
@@ -140,6 +160,11 @@ def findings(rows: Sequence[Row]) -> tuple[str, ...]:
             continue
         gains = row.gain[ALL_SKILLS]
         sentences.append(f"{row.label}: {_verdict(gains)} ({_points(gains)} points).")
+        if row.over_pairs:
+            sentences[-1] = (
+                f"{sentences[-1][:-1]}; against the mean of its pairs {_points(row.over_pairs)}."
+            )
+            continue
         lost = [s for s in SKILLS if statistics.fmean(row.gain[s]) < 0]
         sentences += [f"{row.label} did not help in {s}: {_points(row.gain[s])}." for s in lost]
     return tuple(sentences)
@@ -171,13 +196,14 @@ def _labels(size: Size) -> dict[str, str]:
             labels |= {f"pair-{s}": f"{variant.label} + {s}" for s in variant.listens_to}
         else:
             labels[name] = variant.label
-    return labels
+    return labels | {name: MERGES[name].label for name in size.merges}
 
 
 def _cards(seed: int, folder: Path, size: Size) -> dict[str, ModelCard]:
     folders = {name: taught(name, folder) for name in _BEFORE}
     for name in size.variants:
         folders |= fused(name, folder)
+    folders |= {name: merged(name, folder) for name in size.merges}
     tasks = questions(seed, size)
     return {name: score(path, tasks, folder / "scores" / name) for name, path in folders.items()}
 
@@ -201,6 +227,15 @@ def _models(cards: Mapping[str, ModelCard]) -> list[dict[str, object]]:
         }
         for name in _BEFORE
     ]
+
+
+def _merge(name: str, folders: Iterable[Path]) -> dict[str, object]:
+    """Return how a merge was made, and the weight of each source's pair, seed by seed."""
+    return {
+        "method": MERGES[name].method,
+        "parameters": MERGES[name].parameters,
+        "coefficients": [coefficients(name, folder) for folder in folders],
+    }
 
 
 def _winners(folders: Mapping[int, Path], size: Size) -> dict[str, dict[str, dict[str, int]]]:

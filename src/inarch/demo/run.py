@@ -1,4 +1,4 @@
-"""Run the demo: every training is a job, and the jobs of all seeds share a few processes."""
+"""Run the demo: trainings and merges are jobs, and the jobs of all seeds share a few processes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from inarch.demo.experiment import (
     teaching,
     write_data,
 )
+from inarch.demo.merges import MERGES, merged, merging
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.results import Results, collect
 from inarch.demo.scores import score
-from inarch.flows import fuse
+from inarch.flows import fuse, merge
 from inarch.io import progress
 from inarch.io.files import read_metrics, write_atomic
 from inarch.settings import Settings
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
-FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"))
+FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"), merges=tuple(MERGES))
 QUICK = Size(("plain", "fusellm-0.5"))
 
 _MAX_PROCESSES = 8
@@ -48,13 +49,14 @@ _STEPS_PER_MINUTE = 2200
 
 
 class Job(NamedTuple):
-    """One training with its scores: one of the four models, or one variant of the target."""
+    """One model, or several, and their scores."""
 
     seed: int
     part: str
-    """``taught`` or ``fused``."""
+    """``taught``: one of the four models; ``fused``: a variant of the target; ``merged``."""
     name: str
     num_steps: int
+    """Optimiser steps; a merge has none."""
 
 
 class DemoSettings(Settings):
@@ -92,6 +94,7 @@ def plan(settings: DemoSettings) -> dict[str, object]:
     return {
         "models": [model.name for model in (*SOURCES, TARGET)],
         "variants": [VARIANTS[name].label for name in settings.size.variants],
+        "merges": [MERGES[name].label for name in settings.size.merges],
         "training steps": num_steps,
         "time on two cores": f"about {max(1, round(num_steps / _STEPS_PER_MINUTE))} min",
     }
@@ -116,7 +119,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
     total = sum(job.num_steps for job in jobs)
     steps_done = _count_steps([_folder(out, seed) for seed in seeds])
     with progress.track("demo", total, "steps", done=steps_done()) as advance:
-        for part in ("taught", "fused"):
+        for part in ("taught", "fused", "merged"):
             futures = {pool.submit(_do, job, size, out) for job in jobs if job.part == part}
             _watch(futures, steps_done, advance)
     results = collect({seed: _folder(out, seed) for seed in seeds}, size)
@@ -139,19 +142,22 @@ def _jobs(seed: int, size: Size) -> list[Job]:
         Job(seed, "fused", name, len(fused(name, Path())) * num_fusing_steps(VARIANTS[name], size))
         for name in size.variants
     ]
-    return lessons + fusions
+    return lessons + fusions + [Job(seed, "merged", name, 0) for name in size.merges]
 
 
 def _do(job: Job, size: Size, out: Path) -> None:
     folder = _folder(out, job.seed)
+    own = folder / job.part / job.name
     if job.part == "taught":
         model = next(m for m in (*SOURCES, TARGET) if m.name == job.name)
-        settings = teaching(model, job.seed, size, folder)
+        fuse.run(teaching(model, job.seed, size, folder), own)
         made = {job.name: taught(job.name, folder)}
-    else:
-        settings = fusing(job.name, job.seed, size, folder)
+    elif job.part == "fused":
+        fuse.run(fusing(job.name, job.seed, size, folder), own)
         made = fused(job.name, folder)
-    fuse.run(settings, folder / job.part / job.name)
+    else:
+        made = {job.name: merged(job.name, folder)}
+        merge.run(merging(job.name, folder), made[job.name], merge.MergeOptions(threads=1))
     tasks = questions(job.seed, size)
     for name, model_folder in made.items():
         score(model_folder, tasks, folder / "scores" / name)

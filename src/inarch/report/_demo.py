@@ -11,7 +11,8 @@ from inarch.report import _verdict as verdict
 from inarch.report._fuse import LABEL, believed, provenance
 from inarch.report._html import Markup, join, table, tag
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, slug
-from inarch.report._results import Results, read_results
+from inarch.report._pairs import merging
+from inarch.report._results import PAIR, Results, read_results
 from inarch.report._runs import Run, read_run
 from inarch.report._scoreboard import every_number, knowledge, outcome
 from inarch.report._svg import Line, lines
@@ -32,6 +33,7 @@ def demo_page(folder: Path) -> Page:
         tag("ul", *verdict.helped(results)),
         heading("What did not"),
         tag("ul", *verdict.fell_short(results)),
+        *merging(results),
         *every_number(results),
         *_routing(results),
         *_match(results),
@@ -50,7 +52,7 @@ def _runs(folder: Path) -> list[tuple[str, Run]]:
     for pattern in ("seed-*/fused/*", "seed-*/fused/*/pairs/*"):
         for path in sorted(folder.glob(f"{pattern}/{MANIFEST}")):
             home = path.parent
-            name = f"pair-{home.name}" if home.parent.name == "pairs" else home.name
+            name = f"{PAIR}{home.name}" if home.parent.name == "pairs" else home.name
             found.append((str(home.relative_to(folder)), read_run(home, name)))
     return found
 

@@ -18,8 +18,11 @@ from inarch.report._runs import ModelFacts, read_json
 RESULTS = "results.json"
 SCORES = f"seed-*/scores/*/{MANIFEST}"
 """Where the scores of one model of one seed are."""
-Kind = Literal["baseline", "fusion", "control"]
-"""The fair comparison; what listens to the sources; what shows how far other means go."""
+Kind = Literal["baseline", "fusion", "control", "merge"]
+"""The fair comparison; what listens to the sources; what shows how far other means go; what is made
+of the pairs without training."""
+PAIR = "pair-"
+"""How the name of a variant begins that listens to one source alone."""
 
 
 class Score(NamedTuple):
@@ -54,6 +57,8 @@ class Results(NamedTuple):
     """By seed, model or variant, and skill."""
     winners: Mapping[str, Mapping[str, Mapping[str, float]]]
     """Variant to skill to who was believed in how many documents, over all seeds."""
+    merges: Mapping[str, Mapping[str, Any]]
+    """Variant that is a merge, to its method, parameters, and coefficients by source per seed."""
     match: Sequence[Mapping[str, Any]]
     """One report per source, over all seeds."""
     sentence: Mapping[str, Sequence[str]]
@@ -117,16 +122,16 @@ def read_results(folder: Path) -> Results:
 def _results(found: Mapping[str, Any], whole: bool) -> Results:
     models = tuple(ModelFacts(**row) for row in found["models"])
     sources = {model.name for model in models if model.role == "source"}
-    winners = found["winners"]
+    winners, merges = found["winners"], found.get("merges", {})
     variants = {
         key: Variant(label, _kind(key, found["baseline"], sources, winners.get(key, {})))
         for key, label in found["variants"].items()
-    }
+    } | {key: Variant(found["variants"][key], "merge") for key in merges}
     scores = {
         (row["seed"], row["model"], row["skill"]): Score(*(row[name] for name in Score._fields))
         for row in found["scores"]
     }
-    told = ("models", "variants", "scores", "winners", "match", "sentence", "seeds", "skills")
+    told = set(Results._fields)
     return Results(
         whole,
         tuple(found["seeds"]),
@@ -135,6 +140,7 @@ def _results(found: Mapping[str, Any], whole: bool) -> Results:
         variants,
         scores,
         winners,
+        merges,
         _over_seeds(found["match"]),
         found["sentence"],
         {key: value for key, value in found.items() if key not in told},
@@ -177,6 +183,7 @@ def _gathered(folder: Path) -> dict[str, Any]:
     models: dict[str, dict[str, Any]] = {}
     variants: dict[str, str] = {}
     winners: dict[str, dict[str, dict[str, float]]] = {}
+    merges: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob(SCORES)):
         home, name = path.parents[2], path.parent.name
         facts = read_json(path).get("facts") or {}
@@ -188,6 +195,8 @@ def _gathered(folder: Path) -> dict[str, Any]:
             models.setdefault(name, {"name": name, "role": "source", **size})
             continue
         variants[name] = name
+        if (home / "merged" / name).is_dir():
+            merges[name] = {}
         for domain, counts in _believed_in(home, name).items():
             total = winners.setdefault(name, {}).setdefault(domain, {})
             for who, number in counts.items():
@@ -203,6 +212,7 @@ def _gathered(folder: Path) -> dict[str, Any]:
         "variants": variants,
         "scores": scores,
         "winners": winners,
+        "merges": merges,
         "match": [],
         "sentence": {},
     }
@@ -211,7 +221,7 @@ def _gathered(folder: Path) -> dict[str, Any]:
 def _believed_in(home: Path, name: str) -> Mapping[str, Mapping[str, float]]:
     """Return who was believed in a variant of one seed, as its run folder notes it."""
     own = home / "fused" / name
-    pair = home / "fused" / "pairs" / "pairs" / name.removeprefix("pair-")
+    pair = home / "fused" / "pairs" / "pairs" / name.removeprefix(PAIR)
     manifest = next((f / MANIFEST for f in (own, pair) if (f / MANIFEST).is_file()), None)
     facts = read_json(manifest).get("facts") or {} if manifest else {}
     return dict(facts.get("winners") or {})

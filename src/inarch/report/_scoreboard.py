@@ -25,8 +25,8 @@ def knowledge(results: Results) -> list[Part]:
         for name, row in zip(names, known, strict=True)
     )
     title = "Pieces of the answers right, %"
-    rows = [(n, *(_over(results, n, skill, "piece_frac") for skill in skills)) for n in names]
-    numbers = table(["model", *skills], rows, f"Pieces right, %{_seeds_of(results)}")
+    rows = [(n, *(score_cell(results, n, skill, "piece_frac") for skill in skills)) for n in names]
+    numbers = table(["model", *skills], rows, f"Pieces right, %{seeds_of(results)}")
     return [
         heading("Who knows what before fusion"),
         models_table(results.models),
@@ -60,6 +60,12 @@ def _listed(results: Results) -> dict[str, str]:
     return target | {key: variant.label for key, variant in results.variants.items()}
 
 
+def _drawn(results: Results) -> dict[str, str]:
+    """Return those of a plot: merges have a section of their own."""
+    merges = results.keys("merge")
+    return {key: label for key, label in _listed(results).items() if key not in merges}
+
+
 def _skill_figure(results: Results, skill: str) -> Figure:
     rows = [
         Row(
@@ -67,10 +73,10 @@ def _skill_figure(results: Results, skill: str) -> Figure:
             tuple(100 * v for v in results.over_seeds(key, skill, "piece_frac").values()),
             strong=key in results.keys("fusion"),
         )
-        for key, label in _listed(results).items()
+        for key, label in _drawn(results).items()
     ]
     title = f"{skill or 'Mean of the skills'}: pieces right, %"
-    return _dots(f"pieces-{slug(skill or 'mean')}", title, rows, (0.0, 100.0), "{:.0f}".format)
+    return dot_plot(f"pieces-{slug(skill or 'mean')}", title, rows, (0.0, 100.0), "{:.0f}".format)
 
 
 def _gain_figure(results: Results) -> tuple[Figure, ...]:
@@ -82,16 +88,16 @@ def _gain_figure(results: Results) -> tuple[Figure, ...]:
             strong=variant.kind == "fusion",
         )
         for key, variant in results.variants.items()
-        if key != results.baseline
+        if variant.kind not in ("baseline", "merge")
     ]
     values = [value for row in rows for value in row.values]
     if not values:
         return ()
     extent = (min(0.0, *values) - 1, max(0.0, *values) + 1)
-    return (_dots("gains", "Difference to plain training, points", rows, extent, signed),)
+    return (dot_plot("gains", "Difference to plain training, points", rows, extent, signed),)
 
 
-def _dots(
+def dot_plot(
     name: str,
     title: str,
     rows: list[Row],
@@ -106,30 +112,31 @@ def _dots(
 
 
 def _skill_table(results: Results, skill: str) -> Markup:
+    compared = results.variants.keys() - {results.baseline}
     rows = [
         (
             label,
-            _over(results, key, skill, "piece_frac"),
-            _gain(results.gains(key, skill) if key in results.variants else {}, results, key),
-            _over(results, key, skill, "exact_frac"),
-            _over(results, key, skill, "bits_per_byte"),
+            score_cell(results, key, skill, "piece_frac"),
+            gain_cell(results.gains(key, skill) if key in compared else {}),
+            score_cell(results, key, skill, "exact_frac"),
+            score_cell(results, key, skill, "bits_per_byte"),
         )
         for key, label in _listed(results).items()
     ]
     head = ["target", "pieces right, %", "against plain", "whole answers, %", "bits per byte"]
-    return table(head, rows, f"{skill or 'Mean of the skills'}{_seeds_of(results)}")
+    return table(head, rows, f"{skill or 'Mean of the skills'}{seeds_of(results)}")
 
 
-def _gain(gains: Mapping[int, float], results: Results, key: str) -> object:
+def gain_cell(gains: Mapping[int, float]) -> object:
     """Return a paired difference in points as a cell of a table."""
     value, sd = verdict.mean(gains), verdict.spread(gains)
-    if value is None or key == results.baseline:
+    if value is None:
         return "–"
     text = points(value) + ("" if sd is None else f" ± {100 * sd:.1f}")
     return tag("b", text, class_="plus" if value > 0 else "minus" if value < 0 else None)
 
 
-def _over(results: Results, key: str, skill: str, metric: str) -> str:
+def score_cell(results: Results, key: str, skill: str, metric: str) -> str:
     """Return mean and spread over seeds as a cell of a table."""
     values = results.over_seeds(key, skill, metric)
     value, sd = verdict.mean(values), verdict.spread(values)
@@ -139,7 +146,7 @@ def _over(results: Results, key: str, skill: str, metric: str) -> str:
     return f"{scale * value:.{digits}f}" + ("" if sd is None else f" ± {scale * sd:.{digits}f}")
 
 
-def _seeds_of(results: Results) -> str:
+def seeds_of(results: Results) -> str:
     """Return what a caption says about the seeds."""
     num = len(results.seeds)
     return f" (mean ± standard deviation over {num} seeds)" if num > 1 else " (one seed)"
