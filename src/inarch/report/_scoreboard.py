@@ -104,6 +104,7 @@ def dot_plot(
     extent: tuple[float, float],
     form: Callable[[float], str],
 ) -> Figure:
+    """Return a plot of the rows that have values; the alternative text tells their means."""
     there = [row for row in rows if row.values]
     alt = f"{title}. Means over seeds: " + ", ".join(
         f"{row.name} {form(sum(row.values) / len(row.values))}" for row in there
