@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inarch.errors import SettingsError
 from inarch.merge import _loops
 from inarch.merge.sce import SceSettings, sce, spread
 
@@ -200,3 +201,8 @@ def test_spread(num):
     expected = np.var(np.array(models, np.float64), axis=0) * num
     np.testing.assert_allclose(spread(np.stack(models)), expected, rtol=1e-5, atol=1e-12)
     assert not spread(np.stack([models[0]] * num)).any()
+
+
+def test_a_base_is_needed():
+    with pytest.raises(SettingsError, match="sce needs a base model"):
+        run([ONE, TWO], None)

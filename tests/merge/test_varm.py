@@ -113,3 +113,8 @@ def test_an_empty_tensor_stays_empty():
     rule = varm(stack([empty, empty], empty), VarmSettings())
     assert rule.coefficients == (0.5, 0.5)
     assert squared_change(stack([empty, empty], empty)) == (0, 0)
+
+
+def test_a_base_is_needed():
+    with pytest.raises(SettingsError, match="varm needs a base model"):
+        run([ONE, TWO], None)

@@ -16,6 +16,7 @@ import numpy as np
 from inarch.merge import _loops
 from inarch.merge._combine import Combination, combine
 from inarch.merge._select import KEEP_ALL, Cut, cuts
+from inarch.merge._settings import require
 from inarch.merge._stack import Array, Part, Stack, namespace
 from inarch.merge._weighted import WeightedRule, add_parts, shares, sums_of_squares
 from inarch.settings import Settings, UnitFloat
@@ -53,7 +54,11 @@ def sce(stack: Stack, settings: SceSettings) -> WeightedRule:
     all models alike where their mean squares add up to less than 1e-6.
 
     The coefficients of the rule are the ``eta``.
+
+    Raises:
+        SettingsError: There is no base.
     """
+    require(stack, "sce", base=True)
     cut = _cut(stack, settings)
     eta = _coefficients(stack, settings, cut)
     how = Combination(
@@ -74,15 +79,15 @@ def _cut(stack: Stack, settings: SceSettings) -> Cut:
     """Return what the share tau keeps of the variances."""
     if settings.select_topk == 1.0:
         return KEEP_ALL
-    varying = []
 
-    def count(nonzero: list[int]) -> list[list[int]]:
-        varying.append(nonzero[0])
+    def count(varying: list[int]) -> list[list[int]]:
+        if varying == [0] and settings.variant != "mergekit":
+            return [[math.prod(stack.shape)]]
         # in float32, as mergekit multiplies: 0.29 of 100 is 29, and not 28.999
-        return [[int(np.float32(settings.select_topk) * np.float32(nonzero[0]))]]
+        return [[int(np.float32(settings.select_topk) * np.float32(varying[0]))]]
 
     ((cut,),) = cuts(stack, lambda part: spread(part.models_KN)[None], count, num_rows=1)
-    return KEEP_ALL if settings.variant != "mergekit" and varying == [0] else cut
+    return cut
 
 
 def _coefficients(stack: Stack, settings: SceSettings, cut: Cut) -> tuple[float, ...]:

@@ -13,8 +13,9 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from inarch.errors import SettingsError
-from inarch.merge._settings import PerModel, per_model
+from inarch.merge._settings import PerModel, per_model, require
 from inarch.merge._stack import Array, Part, Rule, Stack, namespace
+from inarch.merge._sums import weighted_move
 from inarch.merge._weighted import WeightedRule, add_parts, shares, sums_of_squares
 from inarch.settings import Settings
 
@@ -45,8 +46,10 @@ def varm(stack: Stack, settings: VarmSettings) -> Rule:
     The coefficients of the rule are the ``W_k``; those of the unit ``element`` are not kept.
 
     Raises:
-        SettingsError: The unit is ``model`` or ``layer`` and no coefficients are given.
+        SettingsError: There is no base, or the unit is ``model`` or ``layer`` and no coefficients
+            are given.
     """
+    require(stack, "varm", base=True)
     if settings.unit == "element":
         return _by_element
     if settings.unit == "matrix":
@@ -59,11 +62,7 @@ def varm(stack: Stack, settings: VarmSettings) -> Rule:
     else:
         weights = per_model(settings.coefficients, stack.num_models, "coefficients")
 
-    def rule(part: Part) -> Array:
-        weighed = [delta_N * w for delta_N, w in zip(part.deltas(), weights, strict=True)]
-        return part.base_N + sum(weighed)
-
-    return WeightedRule(rule, weights)
+    return WeightedRule(lambda part: weighted_move(part.base_N, part.models_KN, weights), weights)
 
 
 def squared_change(stack: Stack) -> tuple[float, ...]:
