@@ -8,7 +8,14 @@ import pytest
 import torch
 from peft import LoHaConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from inarch.errors import WeightsError
 from inarch.io.weights import Checkpoint
@@ -178,6 +185,14 @@ def test_names_may_lack_the_prefix_of_the_model(tmp_path):
     made = applied(tmp_path)
     name = "h.1.attn.c_attn.weight"
     np.testing.assert_allclose(made[name], expected[f"transformer.{name}"], atol=1e-6)
+
+
+def test_the_head_of_gpt_neox_has_another_name_in_the_file(tmp_path):
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 40}
+    model = GPTNeoXForCausalLM(GPTNeoXConfig(**size, intermediate_size=24))
+    expected = train(model, tmp_path, target_modules=["lm_head"]).state_dict()
+    made = applied(tmp_path)["embed_out.weight"]
+    np.testing.assert_allclose(made, expected["lm_head.weight"], atol=1e-6)
 
 
 def test_factors_come_back_after_they_were_let_go(tmp_path):

@@ -28,6 +28,7 @@ from inarch.io.dtypes import Floats, widen
 from inarch.io.folders import read_json
 from inarch.io.weights import Checkpoint
 from inarch.merge._jobs import Source
+from inarch.merge._names import is_head
 from inarch.merge._sources import FileSource, LowRankSource
 from inarch.merge._vocabulary import is_vocabulary
 
@@ -51,7 +52,7 @@ _FACTORS = {
     "lora_embedding_A": "A",
     "lora_embedding_B": "B",
 }
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 
 
 class Adapter:
@@ -125,6 +126,8 @@ class Adapter:
     def _place(self, name: str, known: Mapping[str, Source]) -> str:
         """Return the model's name of a tensor: PEFT may write a longer prefix, or a shorter one."""
         near = [one for one in known if one.endswith(f".{name}") or name.endswith(f".{one}")]
+        if not near and is_head(name):  # transformers 5 has lm_head for GPT-NeoX's embed_out
+            near = [one for one in known if is_head(one)]
         if name in known or len(near) == 1:
             return name if name in known else near[0]
         base = self.config.get("base_model_name_or_path")
@@ -196,14 +199,14 @@ def _sort(label: str, weights: Checkpoint) -> tuple[dict[str, tuple[str, str]], 
     factors: dict[str, dict[str, str]] = {}
     whole = {}
     for key in weights.tensors:
-        name = key.removeprefix(_PREFIX)
+        name = key.removeprefix(PREFIX)
         end = next((end for end in _FACTORS if name.endswith(f".{end}")), None)
         if end and name != key:
             factors.setdefault(name.removesuffix(f".{end}"), {})[_FACTORS[end]] = key
         elif name == key or re.search(r"\.(lora_|token_adapter\.)", name):
             raise WeightsError(
                 f"{label}: found {key} in the adapter, expected pairs of lora_A and lora_B under "
-                f"{_PREFIX}; load it with PEFT, save merge_and_unload(), and merge that model"
+                f"{PREFIX}; load it with PEFT, save merge_and_unload(), and merge that model"
             )
         else:
             whole[re.sub(r"\.(base_layer|modules_to_save)\.", ".", name)] = key
