@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from inarch.cli import tools
 from inarch.errors import SettingsError
 
 MERGE = "recipe"
@@ -16,7 +17,7 @@ MERGE = "recipe"
 class _MergeGroup(TyperGroup):
     """A group whose first argument, if it names no command, is a recipe to merge."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
             args = [MERGE, *args]
         return super().parse_args(ctx, args)
@@ -91,6 +92,9 @@ def merge(  # noqa: PLR0913  (a flag each)
             show_coefficients(rows)
     else:
         typer.echo(flow.run(config, folder, options))
+
+
+app.command("search")(tools.search)
 
 
 def _print_lines(rows: list[dict[str, Any]]) -> None:
