@@ -133,3 +133,9 @@ def test_what_does_not_fit_is_refused():
         run(models, base, weight=(1.0,), gamma=(0.1, 0.2, 0.3))
     with pytest.raises(SettingsError, match="sum to zero"):
         run(models, base, weight=(1.0, -1.0), normalize=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_come_out_positive(kind):
+    base = f32([-0.0, 0.0])
+    assert not np.signbit(run([base, base], base, kind=kind, weight=(1.0, -1.0))).any()

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from inarch.errors import SettingsError
+from inarch.merge._method import Method
+from inarch.merge._parameters import as_mergekit, level
 from inarch.merge.della import DellaSettings, della
 from inarch.merge.ties import TiesSettings, ties
 
@@ -51,6 +53,15 @@ def test_dense_it_is_ties():
     values = {"weight": (0.5, 0.2, 0.3), "normalize": True}
     expected = merged(ties, TiesSettings(**values), models, base)
     np.testing.assert_array_equal(run(models, base, **values), expected)
+
+
+def test_a_recipe_for_mergekit_means_its_variant_and_its_normalize():
+    method = Method(della, DellaSettings, "required")
+    found, fixed = as_mergekit(method, [level((), None)])
+    assert fixed == {"variant": "mergekit"}
+    assert "normalize" in found
+    found, fixed = as_mergekit(method, [level((), {"variant": ()})])
+    assert fixed == {}
 
 
 def test_a_base_is_needed():

@@ -74,12 +74,12 @@ def test_mergekit_draws_with_the_same_chances():
     theirs = oracle("della_linear", [model], model * 0, weight=[1.0], density=0.5, epsilon=0.4)
     shares = (theirs != 0).mean(axis=0)
     np.testing.assert_allclose(shares, [0.1, 0.3, 0.5, 0.7, 0.9], atol=4 * 0.5 / np.sqrt(4000))
-    # It keeps the summed magnitude of the tensor; so does our `norm`.
+    # It keeps the summed magnitude of the tensor; so does its variant here.
     assert np.abs(theirs).sum() == pytest.approx(np.abs(model).sum(), rel=1e-5)
     values = {"weight": (1.0,), "density": (0.5,), "epsilon": (0.4,)}
-    normed = run([model], model * 0, rescale="norm", **values)
+    normed = run([model], model * 0, variant="mergekit", **values)
     assert np.abs(normed).sum() == pytest.approx(np.abs(model).sum(), rel=1e-5)
-    raw = run([model], model * 0, rescale=False, **values)
+    raw = run([model], model * 0, rescale=False, variant="mergekit", **values)
     np.testing.assert_allclose(normed, raw * (np.abs(model).sum() / np.abs(raw).sum()), rtol=1e-6)
 
 
@@ -139,9 +139,10 @@ def test_what_needs_no_merging(kind):
     values = {"weight": (1.0,), "kind": kind}
     assert_close(run(models[:1], base, **values), models[0])
     np.testing.assert_array_equal(run([base, base], base, density=(0.5,), **values), base)
-    for rescale in (True, False, "norm"):
-        nothing = run(models, base, density=(0.0,), rescale=rescale, **values)
-        np.testing.assert_array_equal(nothing, base)
+    for rescale in (True, False):
+        for variant in ("paper", "mergekit"):
+            how = {"density": (0.0,), "rescale": rescale, "variant": variant}
+            np.testing.assert_array_equal(run(models, base, **how, **values), base)
 
 
 @pytest.mark.parametrize(("density", "epsilon"), [(0.9, 0.15), (0.1, 0.1), (0.1, 0.15)])
@@ -157,3 +158,11 @@ def test_what_does_not_fit_is_refused():
         run(models, None, weight=(1.0,))
     with pytest.raises(SettingsError, match="epsilon has 3 values for 2 models"):
         run(models, base, weight=(1.0,), epsilon=(0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_come_out_positive(kind):
+    base = f32([-0.0, 0.0])
+    assert not np.signbit(
+        run([base, base], base, kind=kind, weight=(1.0, -1.0), density=(0.5,))
+    ).any()

@@ -89,3 +89,9 @@ def test_a_base_is_needed():
     models, _ = random_models(2)
     with pytest.raises(SettingsError, match="ram needs a base model"):
         run(models, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_come_out_positive(kind):
+    base = f32([-0.0, 0.0])
+    assert not np.signbit(run([base, base], base, kind=kind)).any()

@@ -157,3 +157,9 @@ def test_what_does_not_fit_is_refused():
         run(models, base, weight=(1.0,), density=(0.1, 0.2, 0.3))
     with pytest.raises(ValueError, match="less than or equal to 1"):
         TiesSettings(weight=(1.0,), density=(1.5,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_come_out_positive(kind):
+    base = f32([-0.0, 0.0])
+    assert not np.signbit(run([base, base], base, kind=kind, weight=(1.0, -1.0))).any()

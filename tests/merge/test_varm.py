@@ -118,3 +118,9 @@ def test_an_empty_tensor_stays_empty():
 def test_a_base_is_needed():
     with pytest.raises(SettingsError, match="varm needs a base model"):
         run([ONE, TWO], None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_come_out_positive(kind):
+    base = f32([-0.0, 0.0])
+    assert not np.signbit(run([base, base], base, kind=kind)).any()

@@ -194,13 +194,14 @@ def as_mergekit(
     """Return the parameters that a recipe can give, and those that follow from what it is.
 
     A recipe that says no ``variant`` is one for mergekit, if the method has that variant, and so
-    is what else it says: mergekit passes over the ``normalize`` of such a method.
+    is what else it says: mergekit passes over a ``normalize`` whose default follows the variant.
     """
     found = describe(method.settings)
     said = any("variant" in values for _, values in levels)
     if said or "variant" not in found or MERGEKIT not in found["variant"].words:
         return found, {}
-    return {key: found[key] for key in found if key != "normalize"}, {"variant": MERGEKIT}
+    passed_over = {key for key in ("normalize",) if key in found and found[key].default is None}
+    return {key: found[key] for key in found if key not in passed_over}, {"variant": MERGEKIT}
 
 
 def check(

@@ -5,7 +5,6 @@ Shapes: K = models, N = elements of a part.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -45,9 +44,8 @@ class BandSettings(SparseSettings):
 class DrawSettings(SparseSettings):
     """For methods that keep changes by chance."""
 
-    rescale: bool | Literal["norm"] = True
-    """Divide each kept change by the probability to be kept, as published; with ``norm`` scale what
-    is kept of a model up to the summed magnitude of all its changes, as mergekit 0.1.5 does."""
+    rescale: bool = True
+    """Divide each kept change by its probability to be kept."""
     seed: int = 0
     """Another seed makes other choices. The choices depend on it, the tensor's name, the place of
     the model in the recipe and the element; on nothing else."""

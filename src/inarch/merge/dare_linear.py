@@ -1,14 +1,14 @@
 """DARE: drop changes at random, rescale the others, add up.
 
 Source:   Language Models are Super Mario, arXiv:2311.03099, equations 2 and 3.
-Differs:  nothing by default. mergekit 0.1.5 divides by the share of the magnitude that was kept and
-          not by the probability to be kept: ``rescale: norm`` does.
+Differs:  nothing. mergekit 0.1.5 divides by the share of the summed magnitude that was kept and not
+          by the probability to be kept; the two differ by the luck of the draw.
 """
 
-from inarch.merge._combine import Combination, Draw, combine_drawn, drawn
+from inarch.merge._combine import Combination, Draw, combine_drawn
 from inarch.merge._random import key, limit
 from inarch.merge._settings import per_model, require
-from inarch.merge._sparse import DrawSettings, norm_scales, summed
+from inarch.merge._sparse import DrawSettings, summed
 from inarch.merge._stack import Rule, Stack
 
 
@@ -37,11 +37,7 @@ def dare(stack: Stack, settings: DrawSettings, how: Combination) -> Rule:
         Draw(key(settings.seed, stack.name, model), limit(density))
         for model, density in enumerate(densities)
     ]
-    ones = (1.0,) * stack.num_models
-    if settings.rescale == "norm":
-        scales = norm_scales(stack, lambda part: drawn(part, draws, ones))
-    elif settings.rescale:
-        scales = tuple(1 / density if density > 0 else 1.0 for density in densities)
-    else:
-        scales = ones
+    scales = tuple(
+        1 / density if settings.rescale and density > 0 else 1.0 for density in densities
+    )
     return lambda part: combine_drawn(part, draws, scales, how)

@@ -2,12 +2,12 @@
 
 Source:   DELLA-Merging, arXiv:2406.11617, MagPrune.
 Differs:  nothing by default. mergekit 0.1.5 rescales by one factor for the tensor, which keeps its
-          summed magnitude, and not by each change's probability: ``rescale: norm`` does.
+          summed magnitude, and not by each change's probability: ``variant: mergekit`` does.
 
 Shapes: K = models, N = elements of a part, R = rows, C = columns.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ class DellaLinearSettings(DrawSettings):
     epsilon: Shares = (0.15,)
     """The smallest change of a row is kept with probability density - epsilon, the largest with
     density + epsilon."""
+    variant: Literal["paper", "mergekit"] = "paper"
+    """``rescale`` divides by each change's probability; in mergekit it scales what is kept of a
+    model up to the summed magnitude of all its changes."""
 
 
 def della_linear(stack: Stack, settings: DellaLinearSettings) -> Rule:
@@ -39,6 +42,8 @@ def della_linear(stack: Stack, settings: DellaLinearSettings) -> Rule:
     ``p = density_k - epsilon_k + 2 epsilon_k i / (C - 1)`` and then divided by p if ``rescale``,
     which makes ``d'_k``; the others become 0. Of equal magnitudes that with the lower index has the
     higher rank. A density of 0 or 1 keeps none or all, and a row of one element has p = density.
+    The variant ``mergekit`` does not divide by p but multiplies all that is kept of ``d_k`` by one
+    factor, so that the sum of the magnitudes is that of ``d_k``.
 
     Raises:
         SettingsError: There is no base; weights, densities or epsilons do not fit the models; a
@@ -66,12 +71,13 @@ def magprune(stack: Stack, settings: DellaLinearSettings, how: Combination) -> R
     draws = []
     for model, (density, epsilon) in enumerate(zip(densities, epsilons, strict=True)):
         chances_C = _chances(density, epsilon, columns)
-        scales_C = 1 / np.where(chances_C > 0, chances_C, 1) if settings.rescale is True else 1
+        by_chance = settings.rescale and settings.variant == "paper"
+        scales_C = 1 / np.where(by_chance & (chances_C > 0), chances_C, 1)
         draws.append(
             _Draw(
                 key(settings.seed, stack.name, model),
                 np.rint(chances_C * (1 << NUM_BITS)).astype(np.int64),
-                (np.ones(columns) * scales_C).astype(np.float32),
+                scales_C.astype(np.float32),
             )
         )
     vector_ranks_KN = _vector_ranks(stack) if len(stack.shape) <= 1 else None
@@ -88,7 +94,7 @@ def magprune(stack: Stack, settings: DellaLinearSettings, how: Combination) -> R
             )
         return deltas_KN
 
-    if settings.rescale != "norm":
+    if not settings.rescale or settings.variant == "paper":
         return lambda part: combine(kept(part), part.base_N, how)
     scales = norm_scales(stack, kept)
 
