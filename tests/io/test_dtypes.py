@@ -47,6 +47,7 @@ def trying(dtype: str) -> np.ndarray:
         halves = ((finite[1:] + finite[:-1]) / 2).astype(np.float32)
         exact = np.concatenate([finite.astype(np.float32), halves])
         near = [np.nextafter(exact, np.float32(way)) for way in (-np.inf, np.inf)]
+        near.append((exact.view(np.uint32) | 0x8000).view(np.float32))
         beyond = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1e-45, 465, -465])
         random = np.random.default_rng(0).integers(0, 1 << 32, 200_000, np.uint32).view(np.float32)
     return np.concatenate([exact, *near, beyond, random])
@@ -101,6 +102,18 @@ def test_what_is_too_large_is_not_finite(dtype):
     assert narrow(np.float32([half]), dtype, code) == (dtype == "F8_E4M3")
     assert not narrow(np.nextafter(np.float32([half]), np.float32(np.inf)), dtype, code)
     assert narrow(np.nextafter(np.float32([half]), np.float32(0)), dtype, code)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nan_stays_nan_whatever_its_payload(dtype):
+    payloads = [1, 0x8000, 0xFFFF, 0x10000, 0x1FFF, 0x400000, 0x7FFFFF]
+    bits = np.uint32([sign << 31 | 0x7F800000 | load for sign in (0, 1) for load in payloads])
+    raw = np.empty(14, storage(dtype))
+    back = np.empty(14, np.float32)
+    assert not narrow(bits.view(np.float32), dtype, raw)
+    assert not widen(raw, dtype, back)
+    assert np.isnan(back).all()
+    assert np.array_equal(np.signbit(back), bits >> 31 == 1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -136,7 +136,7 @@ def _without_safetensors(folder: Path) -> WeightsError:
         new = str(folder.absolute()) + "-safetensors"
         code = (
             "import sys; from transformers import AutoModelForCausalLM as M; "
-            "M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])"
+            "M.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])"
         )
         command = ["python", "-c", code, str(folder.absolute()), new]
         then = f"copy its tokenizer files to {new}, and use that"
