@@ -99,6 +99,17 @@ def test_source_of_another_model_brings_its_special_ids(models):
     }
 
 
+def test_configs_keep_what_the_origin_does_not_change(models):
+    # Generation configs list more ways to end than the config; that list is the better one.
+    plan = plan_of(models, "ac", {"source": "c"}, base="a")
+    assert plan.patch({"eos_token_id": [4, 9], "top_k": 5}) == {"eos_token_id": [4, 9], "top_k": 5}
+    assert plan.patch({"eos_token_id": [2, 9]}) == {"eos_token_id": 4}
+    # Without a tokenizer key, nothing is touched, however many rows there are.
+    plan = plan_of(models, "a", None)
+    config = {"vocab_size": 5, "eos_token_id": 77}
+    assert plan.patch(config) == config
+
+
 @pytest.mark.parametrize(
     ("rule", "dog"),
     [

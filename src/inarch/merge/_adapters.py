@@ -114,6 +114,10 @@ class Adapter:
                 del made[alias]
         return made
 
+    def has_tokenizer(self) -> bool:
+        """Return whether the adapter was saved with a tokenizer of its own."""
+        return (self.folder / "tokenizer.json").is_file()
+
     def fingerprint(self) -> str:
         """Return a digest of the config and samples of the tensors, 32 hex digits."""
         text = (self.folder / CONFIG).read_bytes() + self._weights.fingerprint().encode()

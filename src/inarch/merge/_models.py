@@ -12,8 +12,8 @@ from inarch.merge._adapters import Adapter
 from inarch.merge._config import MergeConfig, ModelRef
 from inarch.merge._jobs import Source
 from inarch.merge._layout import TokenModel
+from inarch.merge._names import is_embedding
 from inarch.merge._sources import FileSource
-from inarch.merge._vocabulary import is_vocabulary
 
 
 class OpenModel:
@@ -24,10 +24,12 @@ class OpenModel:
         self.label = label
         self.folder = checkpoint.path
         self.config = checkpoint.config
-        self.aliases = checkpoint.aliases
         self._checkpoint, self._adapter = checkpoint, adapter
         sources: dict[str, Source] = {n: FileSource(checkpoint, n) for n in checkpoint.tensors}
-        self._sources = sources if adapter is None else adapter.apply(sources, self.aliases)
+        self._sources = sources if adapter is None else adapter.apply(sources, checkpoint.aliases)
+        self.aliases: Mapping[str, str] = {  # an adapter may have untied some
+            alias: kept for alias, kept in checkpoint.aliases.items() if alias not in self._sources
+        }
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, source.dtype, source.shape)
             for name, source in self._sources.items()
@@ -45,13 +47,11 @@ class OpenModel:
 
     def for_tokens(self) -> TokenModel:
         """Return what a plan of vocabularies needs to know."""
-        rows = [info.shape[0] for name, info in self.tensors.items() if is_vocabulary(name)]
-        return TokenModel(
-            self.label,
-            self.folder,
-            self.config,
-            max(rows, default=self.config.get("vocab_size", 0)),
-        )
+        rows = [info.shape[0] for name, info in self.tensors.items() if is_embedding(name)]
+        adapter = self._adapter
+        folder = adapter.folder if adapter and adapter.has_tokenizer() else self.folder
+        num_rows = max(rows, default=self.config.get("vocab_size", 0))
+        return TokenModel(self.label, folder, self.config, num_rows)
 
     def close(self) -> None:
         """Unmap the files."""

@@ -99,10 +99,14 @@ class TokenPlan:
     def patch(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a config, or a generation config, with the size of the vocabulary and special ids.
 
-        Only keys that it has are set. The part of a multimodal config that is about text follows.
+        Only keys that it has are set, and a list that holds the id stays. The part of a multimodal
+        config that is about text follows.
         """
-        made = {key: self.special.get(key, value) for key, value in config.items()}
-        if "vocab_size" in made:
+        made = dict(config)
+        for key in self.special.keys() & made.keys():
+            if not (isinstance(made[key], list) and self.special[key] in made[key]):
+                made[key] = self.special[key]
+        if self.layout is not None and "vocab_size" in made:
             made["vocab_size"] = self.vocab_size
         for key in _TEXT_CONFIGS & made.keys():
             made[key] = self.patch(made[key])
