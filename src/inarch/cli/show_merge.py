@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from inarch.cli.show import output
+from inarch.report import Search, value_text
 from inarch.report.layers import LayerMap, brief, coefficients_of, layer_map
+
+if TYPE_CHECKING:
+    from inarch.flows.search import Found
 
 _LABEL_WIDTH, _CELL_WIDTH = 12, 6
 _MANY = 8
@@ -41,6 +46,34 @@ def show_diff(found: Mapping[str, Any]) -> None:
         _print_relative(found["tensors"])
     _print_apart(found)
     _print_beside(found)
+
+
+def show_search(found: "Found") -> None:
+    """Print what `inarch.flows.search.run` found: the best trials beside the inputs, a verdict."""
+    score = found.settings.score
+    shown = Search(found.rows, found.best, score.unit, score.lower_is_better)
+    names = list(found.settings.search)
+    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=score.unit)
+    for title in ("score", "held out", *names):
+        table.add_column(title, justify="right", no_wrap=title in ("score", "held out"))
+    plain = [row for row in shown.trials if row["trial"] == 0]
+    ranked = [row for row in shown.ranked() if row["trial"] > 0][:_MANY]
+    for row in (*shown.inputs, *plain, *ranked):
+        is_best = row.get("trial") == found.best["trial"]
+        held_out = found.best["held_out"] if is_best else row["held_out"]
+        values = row.get("values") or {}
+        table.add_row(
+            Text(Path(row["name"]).name.replace(" ", "\N{NO-BREAK SPACE}")),
+            f"{row['score']:.4f}",
+            "" if held_out is None else f"{held_out:.4f}",
+            *(value_text(values[name]) if name in values else "" for name in names),
+            style="bold" if is_best else None,
+        )
+    output.print(table)
+    failed = sum(row["score"] is None for row in found.rows)
+    if failed:
+        output.print(f"{failed} trials have no score; trials.jsonl says why")
+    output.print(shown.verdict(), markup=False, highlight=False)
 
 
 # ------------------------------------------------------------------------------------- heat maps

@@ -46,3 +46,34 @@ def diff(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         show_diff(found)
+
+
+def search(
+    recipe: Annotated[Path, typer.Argument(help="YAML file: a recipe, ranges, score, budget.")],
+    set_: Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and its name."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per input and trial.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Search for the numbers and methods that make the best merge."""
+    from inarch.cli.show import show_plan
+    from inarch.cli.show_merge import show_search
+    from inarch.flows import search as flow
+
+    settings = flow.load_search(recipe, set_ or ())
+    out = out or Path("runs") / recipe.stem
+    if dry_run:
+        show_plan(flow.plan(settings) | {"out": out}, settings)
+        return
+    found = flow.run(settings, out)
+    if as_json:
+        for row in found.rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        show_search(found)
+        typer.echo(out / flow.MODEL)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.report._html import Markup, table, tag
+from inarch.report._layers_plot import in_cell, layers
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph
-from inarch.report._plots import in_cell, layers
 from inarch.report._words import count, listed
 from inarch.report.layers import layer_map
 

@@ -13,6 +13,7 @@ from inarch.report._merge import explain_page, merge_page
 from inarch.report._page import Page, write
 from inarch.report._results import RESULTS, SCORES
 from inarch.report._runs import read_run
+from inarch.report._search import search_page
 from inarch.settings import Settings
 
 
@@ -81,6 +82,8 @@ def _page_of(folder: Path) -> Page:
             return fuse_page(folder, [run])
         if stage == "merge":
             return merge_page(folder)
+        if stage == "merge search":
+            return search_page(folder)
         raise DataError(
             f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse`, "
             "`inarch merge` and `inarch demo`. Name the folder that was given to them as --out"

@@ -9,8 +9,8 @@ from typing import Any
 from inarch.io.files import read_metrics
 from inarch.io.runs import MANIFEST
 from inarch.report._html import Markup, table, tag
+from inarch.report._layers_plot import in_cell, layers
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, slug
-from inarch.report._plots import in_cell, layers
 from inarch.report._runs import read_json
 from inarch.report._words import count, duration, listed
 from inarch.report.layers import LayerMap, coefficients_of

@@ -85,6 +85,23 @@ def load(
     return settings
 
 
+def validate(cls: type[S], data: object, origin: str) -> S:
+    """Return the settings that plain values are; lists may stand for tuples.
+
+    Args:
+        cls: Class of the settings.
+        data: A mapping, as YAML has it.
+        origin: What errors call the place that it is from.
+
+    Raises:
+        SettingsError: It does not fit `cls`; all errors are listed.
+    """
+    try:
+        return cls.model_validate(_freeze(data))
+    except ValidationError as error:
+        raise SettingsError(_explain(cls, data, {(): origin}, error)) from None
+
+
 def show(path: KeyPath, problem: str) -> str:
     """Return a problem behind the key that it is about."""
     return f"{_dotted(path)}: {problem}"

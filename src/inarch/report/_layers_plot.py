@@ -1,8 +1,9 @@
-"""Plots of merges: maps of layers and matrices, and the trials of a search."""
+"""A map of layers and matrices as a plot."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 from inarch.report._html import Markup, join, tag
@@ -81,6 +82,6 @@ def in_cell(largest: float) -> Callable[[float], str]:
     digits = min(max(0, 1 - places), 4) if places else 2
 
     def form(value: float) -> str:
-        return f"{value:.{digits}f}".replace("0.", ".", 1).replace("-", "−")
+        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}").replace("-", "−")
 
     return form
