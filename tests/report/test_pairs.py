@@ -58,21 +58,19 @@ def chapter(found):
 
 def test_the_table_compares_with_plain_training_and_with_the_mean_of_the_pairs(demo, merged, page):
     found = page(demo(merged))
-    # Mean of the pairs: .60 .60 .45.  VaRM less that: 5 2 5, mean 4, squares 1 4 1 / 2 = 3, root
-    # 1.73.  Less plain: 5 2 -10, mean -1, squares 36 9 81 / 2 = 63, root 7.94.  Itself: .59 and the
-    # same squares.  Bits: 1 - v.  Weights: (.5 + .4 + .6) / 3 = .5, (.3 + .4 + .2) / 3 = .3, .2.
+    # Itself: .65 .62 .50, mean .59, squares 36 9 81 / 2 = 63, root 7.94.  Plain: .60; mean of the
+    # pairs: .60 .60 .45.  Bits: 1 - v.  Weights: (.5 + .4 + .6) / 3, (.3 + .4 + .2) / 3, .2.
     assert found.row("Merges of the pairs", VARM) == [
         "59.0 ± 7.9",
-        "−1.0 ± 7.9",
-        "+4.0 ± 1.7",
+        "−1.0 (+5.0 +2.0 −10.0)",
+        "+4.0 (+5.0 +2.0 +5.0)",
         "0.410 ± 0.079",
         "0.500",
         "0.300",
         "0.200",
     ]
-    # 0 -2 -1: mean -1, squares 1 1 0 / 2 = 1.
     row = found.row("Merges of the pairs", MEAN)
-    assert row[2] == "−1.0 ± 1.0"
+    assert row[2] == "−1.0 (0.0 −2.0 −1.0)"
     assert row[4:] == ["0.333", "0.333", "0.333"]
     assert found.row("Merges of the pairs", SUM)[4:] == ["–", "–", "–"]
 
@@ -80,8 +78,10 @@ def test_the_table_compares_with_plain_training_and_with_the_mean_of_the_pairs(d
 def test_what_merging_brought_is_said_good_or_bad(demo, merged, page):
     told = chapter(page(demo(merged)))
     assert "of the 2 pairs" in told
-    assert f"1 of 3 gets more right than the mean of the pairs in every seed: {VARM}." in told
-    assert f"1 of 3 gets less in every seed: {SUM}." in told  # the mean ties in one
+    assert (
+        f"1 of 3 merges gets more right than the mean of the pairs in every seed: {VARM}." in told
+    )
+    assert f"1 of 3 merges gets less in every seed: {SUM}." in told  # the mean ties in one
     # -55 -55 -40
     assert f"Too far behind the pairs for the second plot, in points: {SUM} (−50.0)." in told
     assert f"The best of them on average, {VARM}, in points" in told
@@ -121,15 +121,18 @@ def test_merges_are_not_ranked_with_what_was_trained(demo, merged, page):
     found = page(demo(merged))
     assert "FuseLLM, λ 0.5, the best of 4 that were fused" in found.text
     assert "39.0 to" not in found.text.split("What did not")[1].split("Merging the pairs")[0]
-    assert f"1 of 3 gets more right than the mean of the pairs in every seed: {VARM}" in found.text
+    assert (
+        f"1 of 3 merges gets more right than the mean of the pairs in every seed: {VARM}"
+        in found.text
+    )
 
 
 def test_a_seed_without_one_of_the_pairs_is_left_out_of_the_comparison(demo, merged, page):
     merged["scores"] = [
         row for row in merged["scores"] if (row["seed"], row["model"]) != (13, "pair-facts")
     ]
-    # 5 and 2 are left: 3.5, squares 2.25 2.25, root of 4.5 = 2.12
-    assert page(demo(merged)).row("Merges of the pairs", VARM)[2] == "+3.5 ± 2.1"
+    row = page(demo(merged)).row("Merges of the pairs", VARM)
+    assert row[1:3] == ["−1.0 (+5.0 +2.0 −10.0)", "+3.5 (+5.0 +2.0)"]
 
 
 def test_a_demo_of_one_seed_has_no_spread(demo, merged, page):
@@ -145,7 +148,7 @@ def test_a_demo_that_was_cut_knows_its_merges(demo, merged, page):
     (folder / "results.json").unlink()
     found = page(folder)
     row = found.row("Merges of the pairs", "merge-varm")
-    assert row[:3] == ["59.0 ± 7.9", "−1.0 ± 7.9", "+4.0 ± 1.7"]
+    assert row[:3] == ["59.0 ± 7.9", "−1.0 (+5.0 +2.0 −10.0)", "+4.0 (+5.0 +2.0 +5.0)"]
     assert row[4:] == ["–", "–", "–"]  # what they were, only a whole demo tells
 
 

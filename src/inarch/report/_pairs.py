@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from inarch.report._html import Markup, table, tag
+from inarch.report._html import Markup, join, table, tag
 from inarch.report._page import Part, heading, paragraph
 from inarch.report._results import PAIR, Results
 from inarch.report._scoreboard import dot_plot, gain_cell, score_cell, seeds_of
@@ -114,7 +114,10 @@ def _best(results: Results, found: _Found, key: str) -> list[str]:
         for rival, gains in ((name, _less(scores, other)) for name, other in rivals.items())
         if gains
     ]
-    return [f"The best of them on average, {label}, in points: {'; '.join(told)}."]
+    return [
+        f"The best of them on average, {label}, in points: {'; '.join(told)}. It is the best of "
+        f"{len(found.merges)} by these very numbers, which flatters it."
+    ]
 
 
 def _table(results: Results, found: _Found) -> Markup:
@@ -123,8 +126,8 @@ def _table(results: Results, found: _Found) -> Markup:
         (
             results.label(key),
             score_cell(results, key, "", "piece_frac"),
-            gain_cell(_less(scores, found.plain)),
-            gain_cell(_less(scores, found.middle)),
+            _gain_cell(_less(scores, found.plain)),
+            _gain_cell(_less(scores, found.middle)),
             score_cell(results, key, "", "bits_per_byte"),
             *(_coefficient(results, key, source) for source in sources),
         )
@@ -137,6 +140,14 @@ def _table(results: Results, found: _Found) -> Markup:
     )
     caption = f"Merges of the pairs{seeds_of(results)}"
     return table([*head, *sources], rows, caption, note)
+
+
+def _gain_cell(gains: Mapping[int, float]) -> object:
+    """Return a paired difference in points as a cell of a table: its mean, then seed by seed."""
+    if len(gains) < 2:
+        return gain_cell(gains)
+    each = " ".join(points(gain) for gain in gains.values())
+    return join([gain_cell(gains, with_spread=False), f" ({each})"])
 
 
 def _coefficient(results: Results, key: str, source: str) -> str:
@@ -178,4 +189,4 @@ def _range(gains: Mapping[int, float]) -> str:
 
 
 def _number(labels: list[str], total: int) -> str:
-    return f"{len(labels) or 'None'} of {total} {'gets' if len(labels) < 2 else 'get'}"
+    return f"{len(labels) or 'None'} of {total} merges {'gets' if len(labels) < 2 else 'get'}"

@@ -128,9 +128,9 @@ def _skill_table(results: Results, skill: str) -> Markup:
     return table(head, rows, f"{skill or 'Mean of the skills'}{seeds_of(results)}")
 
 
-def gain_cell(gains: Mapping[int, float]) -> object:
+def gain_cell(gains: Mapping[int, float], with_spread: bool = True) -> object:
     """Return a paired difference in points as a cell of a table."""
-    value, sd = verdict.mean(gains), verdict.spread(gains)
+    value, sd = verdict.mean(gains), verdict.spread(gains) if with_spread else None
     if value is None:
         return "–"
     text = points(value) + ("" if sd is None else f" ± {100 * sd:.1f}")
