@@ -204,6 +204,7 @@ def report(
 
 
 app.command()(tools.diff)
+app.command()(tools.extract)
 
 
 def _default_out(recipe: Path) -> Path:

@@ -119,6 +119,14 @@ def show_results(results: "Results") -> None:
         output.print(f"• {finding}", markup=False)
 
 
+def percent(share: float) -> str:
+    """Return a share in per cent; neither 0 nor 100 unless it is."""
+    text = f"{100 * share:.1f}%"
+    if text == "0.0%" and share > 0:
+        return f"{100 * share:.1g}%"
+    return "<100%" if text == "100.0%" and share < 1 else text
+
+
 def _label(model: object) -> str:
     """Return a folder by its name, and a hub id whole."""
     path = Path(str(model))

@@ -30,7 +30,7 @@ def diff(
 ) -> None:
     """Show what tells two checkpoints apart: which layers moved, configs, tokens."""
     from inarch.cli.show import show_plan
-    from inarch.cli.show_merge import show_diff
+    from inarch.cli.show_diff import show_diff
     from inarch.flows import diff as flow
     from inarch.report import build_diff
     from inarch.settings import load
@@ -46,6 +46,37 @@ def diff(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         show_diff(found)
+
+
+def extract(  # noqa: PLR0913  (a flag each)
+    finetuned: Annotated[str, typer.Argument(help="Folder, id on the hub, or model+adapter.")],
+    base: Annotated[str, typer.Option("--base", help="What it was fine-tuned from.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the adapter.")],
+    rank: Annotated[int | None, typer.Option("--rank", help="The same as --set rank=N.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per tensor that changed.")
+    ] = False,
+    set_: Set = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a LoRA adapter of what fine-tuning changed, by truncated SVD."""
+    from inarch.cli.show import show_plan
+    from inarch.cli.show_merge import show_extracted
+    from inarch.flows import extract as flow
+    from inarch.settings import load
+
+    flags = [] if rank is None else [f"rank={rank}"]
+    settings = load(flow.ExtractSettings, None, [*(set_ or ()), *flags])
+    if dry_run:
+        show_plan(flow.plan(finetuned, base) | {"out": out}, settings)
+        return
+    report = flow.run(finetuned, base, out, settings)
+    if as_json:
+        for tensor in report.tensors:
+            typer.echo(json.dumps(tensor._asdict()))
+    else:
+        show_extracted(report)
+        typer.echo(out)
 
 
 def search(

@@ -65,7 +65,7 @@ def layer_map(numbers: Mapping[str, float]) -> LayerMap:
     for name, number in numbers.items():
         at = places[name]
         if at.stack is not None:
-            column = re.sub(r"\.\d+(?=\.)", "", at.rest)
+            column = _without_numbers(at.rest)
             cells.setdefault((at.stack, at.layer), {}).setdefault(column, []).append(number)
     columns = sorted(dict.fromkeys(column for row in cells.values() for column in row), key=_rank)
     stacks = list(dict.fromkeys(stack for stack, _ in cells))
@@ -87,7 +87,7 @@ def layer_map(numbers: Mapping[str, float]) -> LayerMap:
         ]
         for behind in (False, True)
     )
-    return LayerMap(tuple(_shortest([_stem(c) for c in columns])), (*front, *layers, *back))
+    return LayerMap(tuple(_shortest(columns)), (*front, *layers, *back))
 
 
 def coefficients_of(rows: Sequence[Mapping[str, Any]]) -> Coefficients:
@@ -111,6 +111,17 @@ def coefficients_of(rows: Sequence[Mapping[str, Any]]) -> Coefficients:
     names = dict(zip(found, _shortest(list(found), "/"), strict=True))
     maps = {names[label]: layer_map(numbers) for label, numbers in found.items()}
     return Coefficients(" and ".join(sorted(kinds)), maps)
+
+
+def kind_of(name: str) -> str:
+    """Return a tensor's name without its layer and its expert: what is the same in all layers."""
+    from inarch.merge._names import place
+
+    return _without_numbers(place(name).rest)
+
+
+def _without_numbers(rest: str) -> str:
+    return _stem(re.sub(r"\.\d+(?=\.)", "", rest))
 
 
 def brief(column: str) -> str:
