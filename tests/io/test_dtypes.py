@@ -26,8 +26,8 @@ LARGEST = {"F16": 65504.0, "BF16": 2.0**127 * 255 / 128, "F8_E4M3": 448.0, "F8_E
 def loops(request, monkeypatch):
     """Every test runs with the compiled loops and without."""
     if request.param == "plain":
-        monkeypatch.setattr(dtypes, "_WIDEN_LOOPS", {})
-        monkeypatch.setattr(dtypes, "_NARROW_LOOPS", {})
+        monkeypatch.setattr(dtypes, "WIDEN_LOOPS", {})
+        monkeypatch.setattr(dtypes, "NARROW_LOOPS", {})
     elif not AVAILABLE:
         pytest.skip("numba is absent")
 

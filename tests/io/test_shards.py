@@ -104,6 +104,14 @@ def test_eight_threads_write_parts(folder):
     assert_holds(folder, (tensor, *TENSORS))
 
 
+def test_a_system_that_writes_less_than_it_is_given(folder, monkeypatch):
+    pwrite = os.pwrite
+    with CheckpointWriter(folder, TENSORS) as writer:
+        monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:7], at))
+        write_all(writer)
+    assert_holds(folder)
+
+
 def test_an_interrupted_run_is_gone_on_with(folder):
     with pytest.raises(KeyboardInterrupt), CheckpointWriter(folder, TENSORS) as writer:
         write_all(writer, TENSORS[:3])

@@ -94,12 +94,8 @@ class CheckpointWriter:
         size = item_size(tensor.dtype)
         if raw.itemsize != size or start < 0 or start + raw.size > tensor.num_elements:
             raise ValueError(f"{raw.size} {raw.dtype} from {start} on do not fit {tensor}")
-        place += start * size
-        left = raw.view("u1")
         with explain_full_disk(self.folder):
-            while left.size:
-                count = os.pwrite(file, left.data, place)
-                left, place = left[count:], place + count
+            _write(file, raw.view("u1").data, place + start * size)
         with self._lock:
             self._written[name] += raw.nbytes
 
@@ -205,7 +201,7 @@ class CheckpointWriter:
                 file = self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
                 if os.fstat(file).st_size != header.num_bytes:
                     _take_room(file, header.num_bytes)
-                os.pwrite(file, header.raw, 0)
+                _write(file, memoryview(header.raw), 0)
         except BaseException:
             if not self.done:  # the room is of no use then
                 remove(self._part)
@@ -289,6 +285,13 @@ def _open_journal(path: Path) -> FileIO:
     except OSError:  # some network file systems have no locks
         pass
     return journal
+
+
+def _write(file: int, left: memoryview, place: int) -> None:
+    """Write all bytes, of which the system may take fewer at once."""
+    while left:
+        count = os.pwrite(file, left, place)
+        left, place = left[count:], place + count
 
 
 def _take_room(file: int, num_bytes: int) -> None:
