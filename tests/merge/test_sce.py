@@ -188,11 +188,18 @@ def test_the_size_of_the_parts_changes_no_selection(kind):
 @pytest.mark.parametrize("num", [1, 2, 5])
 def test_compiled_and_plain_give_the_same_bits(variant, num, monkeypatch):
     models, base = random_models(num, (70, 70), seed=num)
-    made = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
-    monkeypatch.setattr(_loops, "spread", None)
-    monkeypatch.setattr(_loops, "combine", None)
-    plain = [run(models, base, select_topk=tau, variant=variant) for tau in (1.0, 0.3)]
-    np.testing.assert_array_equal(made, plain)
+
+    def all_ways():
+        return [
+            run(models, base, select_topk=tau, variant=variant, part_elements=part_elements)
+            for tau in (1.0, 0.3)
+            for part_elements in (1 << 17, 700)  # one part, and some besides that of the cut
+        ]
+
+    made = all_ways()
+    for name in ("spread", "varying", "squares", "combine"):
+        monkeypatch.setattr(_loops, name, None)
+    np.testing.assert_array_equal(made, all_ways())
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 7])

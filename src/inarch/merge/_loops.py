@@ -138,26 +138,57 @@ def _drawn_loop(models_KN: Any, base_N: Any, first: Any, draws: Any, how: Any, o
             _sum_block(deltas_KB, base_B, how, room_3B, out_N[start:end])
 
 
-def _spread_loop(models_KN: Any, spread_N: Any) -> None:
-    size, num_models = spread_N.size, models_KN.shape[0]
-    mean_B = np.empty(BLOCK, np.float32)
-    for start in range(0, size, BLOCK):
-        n = min(BLOCK, size - start)
-        first_B = models_KN[0, start : start + n]
-        out_B = spread_N[start : start + n]
-        mean_B[:] = np.float32(0)
-        for k in range(1, num_models):
-            model_B = models_KN[k, start : start + n]
-            for i in range(n):
-                mean_B[i] += model_B[i] - first_B[i]
+def _spread_block(models_KN: Any, start: Any, mean_B: Any, out_B: Any) -> None:
+    """Write what ``sce.spread`` returns of the elements from `start` on."""
+    num_models, n = models_KN.shape[0], out_B.size
+    first_B = models_KN[0, start : start + n]
+    mean_B[:] = np.float32(0)
+    for k in range(1, num_models):
+        model_B = models_KN[k, start : start + n]
         for i in range(n):
-            mean_B[i] /= np.float32(num_models)
-            out_B[i] = mean_B[i] * mean_B[i]
-        for k in range(1, num_models):
+            mean_B[i] += model_B[i] - first_B[i]
+    for i in range(n):
+        mean_B[i] /= np.float32(num_models)
+        out_B[i] = mean_B[i] * mean_B[i]
+    for k in range(1, num_models):
+        model_B = models_KN[k, start : start + n]
+        for i in range(n):
+            distance = (model_B[i] - first_B[i]) - mean_B[i]
+            out_B[i] += distance * distance
+
+
+_spread_block = compiled(_spread_block) or _spread_block
+
+
+def _spread_loop(models_KN: Any, spread_N: Any) -> None:
+    mean_B = np.empty(BLOCK, np.float32)
+    for start in range(0, spread_N.size, BLOCK):
+        _spread_block(models_KN, start, mean_B, spread_N[start : start + BLOCK])
+
+
+def _varying_loop(models_KN: Any, base_N: Any, floor: Any) -> None:
+    """Write the changes in the place of the models, 0 where the spread's bits are below `floor`."""
+    mean_B, spread_B = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    for start in range(0, base_N.size, BLOCK):
+        base_B = base_N[start : start + BLOCK]
+        n = base_B.size
+        _spread_block(models_KN, start, mean_B, spread_B[:n])
+        for k in range(models_KN.shape[0]):
             model_B = models_KN[k, start : start + n]
             for i in range(n):
-                distance = (model_B[i] - first_B[i]) - mean_B[i]
-                out_B[i] += distance * distance
+                delta = model_B[i] - base_B[i]
+                model_B[i] = delta if as_bits(spread_B[i]) >= floor else np.float32(0)
+
+
+def _squares_loop(values_N: Any, sums_L: Any) -> None:
+    lanes = sums_L.size
+    whole = values_N.size // lanes * lanes
+    for start in range(0, whole, lanes):
+        values_L = values_N[start : start + lanes]
+        for i in range(lanes):
+            sums_L[i] += np.float64(values_L[i] * values_L[i])
+    for i in range(values_N.size - whole):
+        sums_L[i] += np.float64(values_N[whole + i] * values_N[whole + i])
 
 
 def _average_changes_loop(
@@ -222,5 +253,7 @@ combine = compiled(_combine_loop)
 bands = compiled(_bands_loop)
 drawn = compiled(_drawn_loop)
 spread = compiled(_spread_loop)
+varying = compiled(_varying_loop)
+squares = compiled(_squares_loop)
 ranks = compiled(_ranks_loop)
 average_changes = compiled(_average_changes_loop)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inarch.merge._stack import Array, Part, Rule
+from inarch.merge import _loops
+from inarch.merge._stack import Array, Part, Rule, namespace
+
+LANES = 64
+"""Sums that are kept apart, so that a processor can add several at once."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,25 @@ class WeightedRule:
 
 def sums_of_squares(values_KN: Array) -> tuple[float, ...]:
     """Return the sum of the squares of each row, ``[K]``; squared in float32, added in float64."""
-    return tuple(_add(row_N * row_N) for row_N in values_KN)
+    return tuple(math.fsum(_square(row_N)) for row_N in values_KN)
+
+
+def _square(values_N: Array) -> list[float]:
+    """Return the sums of the squares of every LANES-th element, from each of the first on."""
+    if isinstance(values_N, np.ndarray) and _loops.squares is not None:
+        sums_L = np.zeros(LANES)
+        _loops.squares(values_N, sums_L)
+        return sums_L.tolist()
+    return _square_plain(values_N)
+
+
+def _square_plain(values_N: Array) -> list[float]:
+    xp = namespace(values_N)
+    whole = len(values_N) // LANES * LANES
+    squares_N = xp.asarray(values_N * values_N, dtype=xp.float64)
+    sums_L = squares_N[:whole].reshape(-1, LANES).sum(0)
+    sums_L[: len(values_N) - whole] += squares_N[whole:]
+    return sums_L.tolist()
 
 
 def sums_of_magnitudes(values_KN: Array) -> tuple[float, ...]:

@@ -102,6 +102,11 @@ def _selected(part: Part, cut: Cut) -> Array:
     """Return the changes, zero where the cut does not keep the variance, ``[K, N]``."""
     if cut == KEEP_ALL:
         return part.deltas()
+    floor = cut.floor(part.start)
+    is_numpy = isinstance(part.models_KN, np.ndarray)
+    if floor is not None and is_numpy and _loops.varying is not None:
+        _loops.varying(part.models_KN, part.base_N, np.uint32(floor))
+        return part.models_KN
     keep_N = cut.keep(spread(part.models_KN), part.start)
     deltas_KN = part.deltas()
     deltas_KN *= keep_N
