@@ -1,5 +1,6 @@
 """What every method promises: the same result for any parts, arrays and loops."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,13 @@ from .merging import assert_close, f32, merged
 
 SHAPES = [(), (1,), (7,), (24, 16), (3, 4, 5), (40, 70)]
 """The last one fills blocks of a Gram matrix and leaves a rest."""
-LOOPS = [(_sums, "_sum_compiled"), (_sums, "_move_compiled"), (_gram, "_add_compiled")]
+LOOPS = [
+    (_sums, "_sum_compiled"),
+    (_sums, "_move_compiled"),
+    (_gram, "_add_compiled"),
+    (_gram, "_row_products_compiled"),
+    (import_module("inarch.merge.nearswap"), "_hold_compiled"),
+]
 
 
 def bits(values: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inarch.merge import _gram
-from inarch.merge._gram import BASE_FIRST, DELTAS, MODELS, gram, total, whole_gram
+from inarch.merge._gram import BASE_FIRST, DELTAS, MODELS, gram, row_products, total, whole_gram
 from inarch.merge._stack import ArrayStack, Part
 
 from .merging import f32
@@ -51,6 +51,26 @@ def test_compiled_plain_and_torch(num, size, monkeypatch):
         np.testing.assert_allclose(compiled[rows], exact(vectors), rtol=1e-13, atol=1e-11)
         np.testing.assert_allclose(gram(tensors, rows), compiled[rows], rtol=1e-13, atol=1e-11)
     assert tensors.models_KN.numpy().tobytes() == part.models_KN.tobytes()
+
+
+@pytest.mark.parametrize("length", [1, 5, 127, 128, 129, 1000])
+@pytest.mark.parametrize("num", [1, 2, 3])
+def test_products_of_rows(length, num, monkeypatch):
+    vectors = f32(np.random.default_rng(length).normal(size=(num, 4 * length)))
+    compiled = row_products(vectors, length)
+    rows = vectors.reshape(num, 4, length)
+    wanted = [exact(rows[:, v])[np.triu_indices(num)] for v in range(4)]
+    np.testing.assert_allclose(compiled, np.transpose(wanted), rtol=1e-13, atol=1e-12)
+    monkeypatch.setattr(_gram, "_row_products_compiled", None)
+    np.testing.assert_array_equal(row_products(vectors, length), compiled)
+    tensors = row_products(torch.from_numpy(vectors), length)
+    np.testing.assert_allclose(tensors, compiled, rtol=1e-13, atol=1e-12)
+
+
+def test_products_of_rows_by_hand():
+    vectors = f32([[1, 2, 0, 1], [3, 0, 5, 5]])
+    assert row_products(vectors, 2).tolist() == [[5, 1], [3, 5], [9, 50]]
+    assert row_products(vectors, 4).tolist() == [[6], [8], [59]]
 
 
 def test_tiny_and_huge_numbers():

@@ -60,7 +60,7 @@ def test_rows_by_hand():
     expected = base + f32([[0.8284271, 0.4142136], [0, 0]])
     assert_close(run([one, two], base, filter_wise=True), expected, scale=5)
     # A row that no model changed stays, whatever the others do.
-    assert_close(run([one, one - [[0, 0], [1, 0]]], base, filter_wise=True)[1], base[1])
+    assert_close(run([one, one - f32([[0, 0], [1, 0]])], base, filter_wise=True)[1], base[1])
 
 
 def reference(models, base, filter_wise):

@@ -3,7 +3,8 @@
 Compiled and plain code round alike: products in float64 are added up in blocks of ``STRIPS`` strips
 of ``LANES``, the strips as a tree, the blocks one by one, the lanes last.
 
-Shapes: K = models, N = elements of a part, R = rows of the matrix, P = pairs of rows, L = lanes.
+Shapes: K = models, N = elements of a part, R = rows of the matrix, P = pairs of rows, L = lanes,
+V = stretches of a part, I = elements of a stretch.
 """
 
 import threading
@@ -56,6 +57,23 @@ def gram(part: Part, rows: int) -> Matrix:
     upper = np.triu_indices(num_rows)
     made_RR[upper] = made_RR.T[upper] = sums_P
     return made_RR
+
+
+def row_products(vectors_KN: Array, length: int) -> Array:
+    """Return the inner products of the vectors, stretch by stretch, in float64, ``[P, V]``.
+
+    Pairs are in the order of an upper triangle: for two vectors 00, 01, 11.
+
+    Args:
+        vectors_KN: Float32.
+        length: Of a stretch; V of them make the N elements.
+    """
+    num = len(vectors_KN)
+    if isinstance(vectors_KN, np.ndarray) and _row_products_compiled is not None:
+        products_PV = np.empty((num * (num + 1) // 2, vectors_KN.shape[1] // length))
+        _row_products_compiled(vectors_KN, length, _aligned(len(products_PV), LANES), products_PV)
+        return products_PV
+    return _row_products_plain(vectors_KN, length)
 
 
 def total(stack: Stack, measure: Callable[[Part], Array]) -> Array:
@@ -113,6 +131,39 @@ def _add_plain(rows: list[Array], sums_PL: Matrix) -> None:
         sums_L += np.asarray(blocks.sum(0).tolist())
 
 
+def _row_products_plain(vectors_KN: Array, length: int) -> Array:
+    xp = namespace(vectors_KN)
+    rows = [xp.asarray(row_N, dtype=xp.float64).reshape(-1, length) for row_N in vectors_KN]
+    whole = length - length % LANES
+    products = []
+    for row_VI, other_VI in _pairs(rows):
+        product_VI = row_VI * other_VI
+        sums_VL = product_VI[:, :whole].reshape(len(product_VI), -1, LANES).sum(1)
+        sums_VL[:, : length - whole] += product_VI[:, whole:]
+        products.append(sums_VL.cumsum(1)[:, -1])
+    return xp.stack(products)
+
+
+def _row_products(vectors_KN: Any, length: Any, sums_PL: Any, products_PV: Any) -> None:
+    for row in range(products_PV.shape[1]):
+        sums_PL[:] = 0
+        for start in range(row * length, (row + 1) * length, LANES):
+            end = min(start + LANES, (row + 1) * length)
+            pair = 0
+            for j in range(vectors_KN.shape[0]):
+                for k in range(j, vectors_KN.shape[0]):
+                    a, b = vectors_KN[j, start:end], vectors_KN[k, start:end]
+                    sums_L = sums_PL[pair]
+                    for i in range(end - start):
+                        sums_L[i] += np.float64(a[i]) * np.float64(b[i])
+                    pair += 1
+        for pair in range(sums_PL.shape[0]):
+            sum_ = 0.0
+            for i in range(LANES):
+                sum_ += sums_PL[pair, i]
+            products_PV[pair, row] = sum_
+
+
 def _add(models_KN: Any, base_N: Any, mode: Any, rows_RB: Any, sums_PL: Any) -> None:
     num_rows = rows_RB.shape[0]
     first = num_rows - models_KN.shape[0]
@@ -145,3 +196,4 @@ def _add(models_KN: Any, base_N: Any, mode: Any, rows_RB: Any, sums_PL: Any) -> 
 
 
 _add_compiled = compiled(_add)
+_row_products_compiled = compiled(_row_products)

@@ -2,13 +2,14 @@
 
 Source:   Model Stock, arXiv:2403.19522, the ratio for N models.
 
-Shapes: K = models, N = elements of a part, V = rows of a part, I = elements of a row.
+Shapes: K = models, N = elements of a part, V = rows of a part, I = elements of a row, P = pairs of
+models, each with itself and those behind it.
 """
 
 import numpy as np
 
 from inarch.errors import SettingsError
-from inarch.merge._gram import DELTAS, whole_gram
+from inarch.merge._gram import DELTAS, row_products, whole_gram
 from inarch.merge._settings import require
 from inarch.merge._sphere import cosines
 from inarch.merge._stack import Array, Part, Rule, Stack, namespace
@@ -53,17 +54,20 @@ def model_stock(stack: Stack, settings: ModelStockSettings) -> Rule:
 
 def _by_row(part: Part, length: int) -> Array:
     """Return the merged stretch with a ratio for each vector along the last dimension."""
-    xp = namespace(part.models_KN)
-    num = len(part.models_KN)
-    deltas_KVI = xp.asarray(part.deltas(), dtype=xp.float64).reshape(num, -1, length)
-    lengths_KV = xp.sqrt((deltas_KVI * deltas_KVI).sum(2))
-    units_KVI = deltas_KVI / xp.where(lengths_KV > 0, lengths_KV, 1.0)[:, :, None]
-    # |sum of units|^2 holds each pair twice, and each unit with itself
-    sum_VI = units_KVI.sum(0)
-    pairs_V = (sum_VI * sum_VI).sum(1) - (lengths_KV > 0).sum(0)
-    ratio_V = _ratio(pairs_V / (num * (num - 1)), num)
-    moved_VI = ratio_V[:, None] * deltas_KVI.sum(0) / num
-    return part.base_N + xp.asarray(moved_VI.reshape(-1), dtype=xp.float32)
+    deltas_KN = part.deltas()
+    xp, num = namespace(deltas_KN), len(deltas_KN)
+    products_PV = row_products(deltas_KN, length)
+    one_P, two_P = np.triu_indices(num)
+    lengths_KV = xp.sqrt(products_PV[one_P == two_P])
+    cos_V = 0.0
+    for product_V, one, two in zip(products_PV, one_P, two_P, strict=True):
+        if one != two:
+            area_V = lengths_KV[one] * lengths_KV[two]
+            cos_V = cos_V + product_V / xp.where(area_V > 0, area_V, 1.0)
+    share_V = _ratio(cos_V / (num * (num - 1) / 2), num) / num
+    sum_VI = deltas_KN.sum(0).reshape(-1, length)
+    moved_VI = sum_VI * xp.asarray(share_V, dtype=xp.float32)[:, None]
+    return part.base_N + moved_VI.reshape(-1)
 
 
 def _ratio(cos: Array, num: int) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from inarch.merge._gram import DELTAS, total, whole_gram
+from inarch.merge._gram import DELTAS, row_products, total, whole_gram
 from inarch.merge._settings import PerModel, of_sum_one, per_model, require
 from inarch.merge._sphere import arc_weights
 from inarch.merge._stack import Array, Part, Rule, Stack, namespace, row_length
@@ -66,8 +66,9 @@ def _by_row(length: int, t: float) -> Rule:
     """Return the rule for vectors along the last dimension, which parts hold whole."""
 
     def rule(part: Part) -> Array:
-        pair_2VI = _vectors(part).reshape(2, -1, length)
-        weights_2V = arc_weights(_products(pair_2VI, axis=1), t)
+        pair_2N = _vectors(part)
+        weights_2V = arc_weights(row_products(pair_2N, length), t)
+        pair_2VI = pair_2N.reshape(2, -1, length)
         return _mix(part, pair_2VI, [weight_V[:, None] for weight_V in weights_2V])
 
     return rule
@@ -78,7 +79,10 @@ def _by_column(stack: Stack, t: float) -> Rule:
     num_columns = row_length(stack.shape)
 
     def measure(part: Part) -> Array:
-        return _products(_vectors(part).reshape(2, -1, num_columns), axis=0)
+        pair_2VI = _vectors(part).reshape(2, -1, num_columns)
+        xp = namespace(pair_2VI)
+        one, two = xp.asarray(pair_2VI, dtype=xp.float64)
+        return xp.stack([(one * one).sum(0), (one * two).sum(0), (two * two).sum(0)])
 
     weights_2V = arc_weights(total(stack, measure), t)
     return lambda part: _mix(part, _vectors(part).reshape(2, -1, num_columns), weights_2V)
@@ -87,13 +91,6 @@ def _by_column(stack: Stack, t: float) -> Rule:
 def _vectors(part: Part) -> Array:
     """Return the models, or their changes, ``[2, N]``."""
     return part.models_KN if part.base_N is None else part.deltas()
-
-
-def _products(pair_2VI: Array, axis: int) -> Array:
-    """Return the squared lengths of the first, the inner products, those of the second, float64."""
-    xp = namespace(pair_2VI)
-    one, two = xp.asarray(pair_2VI, dtype=xp.float64)
-    return xp.stack([(one * one).sum(axis), (one * two).sum(axis), (two * two).sum(axis)])
 
 
 def _mix(part: Part, pair_2VI: Array, weights: Any) -> Array:
