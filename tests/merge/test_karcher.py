@@ -99,6 +99,8 @@ def test_models_without_length_and_opposite_ones():
     # No say in the direction; the mean length is (1 + 1 + 0) / 3.
     models = [on_circle(0), on_circle(40), zero]
     assert_close(run(models), on_circle(20, 2 / 3))
+    models = [on_circle(0), on_circle(10), on_circle(50), zero]
+    assert_close(run(models, max_iter=1), on_circle(20, 3 / 4))
     # Directions that cancel out: that of the first model with a length.
     assert_close(run([zero, -3 * x, 3 * x]), -2 * x, scale=2)
     for models in ([x, -x], [on_circle(0), on_circle(40), zero], [x, -x, on_circle(90)]):
