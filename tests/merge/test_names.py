@@ -3,6 +3,7 @@
 import pytest
 
 from inarch.merge._names import (
+    canonical,
     is_behind,
     is_buffer,
     is_embedding,
@@ -95,6 +96,7 @@ def test_what_comes_behind_the_layers(name, behind):
     [
         ("model.layers.0.self_attn.rotary_emb.inv_freq", (64,), True),
         ("transformer.rotary_pos_emb.inv_freq", (64,), True),
+        ("bert.embeddings.position_ids", (1, 512), True),
         ("gpt_neox.layers.0.attention.masked_bias", (), True),
         ("gpt_neox.layers.0.attention.bias", (1, 1, 64, 64), True),
         ("h.0.attn.bias", (1, 1, 64, 64), True),
@@ -123,10 +125,32 @@ def test_buffers_are_no_weights(name, shape, buffer):
         ("bert.embeddings.word_embeddings.weight", False, True),
         ("bert.embeddings.position_embeddings.weight", False, False),
         ("shared.weight", False, True),
+        ("backbone.embeddings.weight", False, True),
+        ("cls.predictions.decoder.weight", True, False),
+        ("vocab_projector.weight", True, False),
+        ("lm_head.decoder.weight", True, False),
+        ("lm_head.dense.weight", False, False),
     ],
 )
 def test_heads_and_embeddings(name, head, embedding):
     assert (is_head(name), is_embedding(name)) == (head, embedding)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("h.3.attn.c_attn.bias", "transformer.h.3.attn.c_attn.bias"),
+        ("wpe.weight", "transformer.wpe.weight"),
+        ("ln_f.weight", "transformer.ln_f.weight"),
+        ("bert.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight"),
+        ("bert.pooler.LayerNorm.beta", "bert.pooler.LayerNorm.bias"),
+        ("model.layers.0.layer_scale.gamma", "model.layers.0.layer_scale.gamma"),
+        ("transformer.h.3.ln_1.bias", "transformer.h.3.ln_1.bias"),
+        ("head.weight", "head.weight"),
+    ],
+)
+def test_old_names(old, new):
+    assert canonical(old) == new
 
 
 def test_a_plain_model_is_one_module():

@@ -110,6 +110,7 @@ class TestResolving:
         ("shared", "models", "problem"),
         [
             ([], [("a", "x", [level(weight=1)]), ("b", "x", [])], "weight of each model.*for b"),
+            ([], [("a", "x", [])], "weight of each model.*for a"),
             ([level(share=2)], [("a", "x", [level(weight=1)])], "^y.mlp: share: .*found 2.0"),
             ([level(unit="row")], [("a", "x", [level(weight=1)])], "^y.mlp: unit: .*found row"),
             ([level(steps=(1, 2))], [("a", "x", [level(weight=1)])], "^y.mlp: steps: found 1.5"),

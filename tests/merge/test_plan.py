@@ -240,6 +240,12 @@ class TestConfig:
         assert firsts(made, "head", "embed") == {HEAD: 3.0, EMBED: 3.0}
         assert plan.config["tie_word_embeddings"] is False
 
+    def test_a_head_that_is_the_models_own_says_nothing_about_ties(self, folder):
+        # Of BERT, say: its config ties by default, and other tensors depend on that.
+        shapes = {EMBED: (4, 2), HEAD: (4, 2)}
+        a, b = (save(folder / x, shapes, {"model_type": "x"}) for x in "ab")
+        assert "tie_word_embeddings" not in plan_of(folder, linear(a, b)).config
+
     def test_a_tied_result_has_no_head(self, folder):
         a, b = (llama(folder / x, layers=1, tied=True) for x in "ab")
         made, plan = merged(folder, linear(a, b))

@@ -137,6 +137,27 @@ class TestTied:
         assert set(found) == {*names, *layers}
 
 
+class TestOldNames:
+    def test_gpt2_with_and_without_its_prefix(self):
+        new = ("transformer.wte.weight", "transformer.h.0.ln_1.weight", "transformer.ln_f.bias")
+        old = tuple(name.removeprefix("transformer.") for name in new)
+        assert targets({"a": model(*old), "b": model(*new)}, slice_("a", "b")) == {
+            new[0]: (old[0], new[0], 0.0),
+            new[1]: (old[1], new[1], 1.0),
+            new[2]: (old[2], new[2], 0.0),
+        }
+
+    def test_berts_norms(self):
+        new = ("bert.embeddings.LayerNorm.weight", "bert.encoder.layer.0.output.LayerNorm.bias")
+        old = (new[0].replace("weight", "gamma"), new[1].replace("bias", "beta"))
+        found = targets({"a": model(*old), "b": model(*new)}, slice_("a", "b"))
+        assert found == {new[0]: (old[0], new[0], 0.0), new[1]: (old[1], new[1], 1.0)}
+
+    def test_positions_that_only_old_files_hold(self):
+        models = {"a": model("bert.embeddings.position_ids", EMBED), "b": model(EMBED)}
+        assert list(targets(models, slice_("a", "b"))) == [EMBED]
+
+
 class TestMistakes:
     def test_a_tensor_that_only_one_has(self):
         models = {

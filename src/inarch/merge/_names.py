@@ -35,10 +35,19 @@ _BEHIND = re.compile(
     r"|score|classifier|pooler|qa_outputs|cls|vocab_projector|vocab_transform|vocab_layer_norm"
     r"|post_layernorm|ln_post)(\.|$)"
 )
-_BUFFER = re.compile(r"(^|\.)(inv_freq|masked_bias)$|(^|\.)(attn|attention)\.(bias)$")
-_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.weight$|^output\.weight$")
+_BUFFER = re.compile(r"(^|\.)(inv_freq|masked_bias|position_ids)$|(^|\.)(attn|attention)\.(bias)$")
+_OLD = {
+    r"^(?=(h\.\d+|wte|wpe|ln_f)\.)": "transformer.",
+    r"(LayerNorm)\.gamma$": r"\1.weight",
+    r"(LayerNorm)\.beta$": r"\1.bias",
+}
+_HEAD = re.compile(
+    r"(^|\.)(lm_head|lm_head\.decoder|embed_out|output_layer|vocab_projector"
+    r"|cls\.predictions\.decoder)\.weight$|^output\.weight$"
+)
 _EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)\.weight$"
+    r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared|backbone\.embeddings)"
+    r"\.weight$"
 )
 _MODULES = {
     "vision_tower": r"(^|\.)(vision_tower|vision_model|vision_encoder|visual|vision)\.",
@@ -46,6 +55,13 @@ _MODULES = {
     "multi_modal_projector": r"(^|\.)(multi_modal_projector|mm_projector|connector)\.|\.merger\.",
 }
 _ENCODER, _DECODER = (re.compile(rf"^(model\.)?{side}coder\.") for side in ("en", "de"))
+
+
+def canonical(name: str) -> str:
+    """Return the name that new files give a tensor: old ones of GPT-2 and BERT have others."""
+    for old, new in _OLD.items():
+        name = re.sub(old, new, name)
+    return name
 
 
 def place(name: str) -> Place:
@@ -60,7 +76,7 @@ def is_behind(name: str) -> bool:
 
 
 def is_buffer(name: str, shape: tuple[int, ...]) -> bool:
-    """Return whether a tensor is no weight: rotary frequencies and causal masks, in old files.
+    """Return whether a tensor is no weight: rotary frequencies, positions, masks, in old files.
 
     The ``attn.bias`` of GPT-2 is a mask, ``[1, 1, T, T]``, unlike all other biases.
     """

@@ -78,13 +78,13 @@ def make_plan(
     dtype = None if wish is None else dtype_from(wish)
     jobs = []
     for target in targets:
-        sources = _sources(target, models, remap)
+        sources = _sources(target, models, indexes, remap)
         jobs.append(_job(target, sources, dtype, resolver, methods))
     made, notes = rewrite(
         models[origin].config,
         _stacks(targets, indexes[origin], models),
         _main_dtype(jobs),
-        any(is_head(job.name) for job in jobs),
+        any(is_head(job.name) and not indexes[origin].has(job.name) for job in jobs),
     )
     unused = [
         show(path, f"no tensor that this could be about has `{word}` in its name")
@@ -127,15 +127,16 @@ def _parts(planned: Outline, known: Index, origin: str) -> list[tuple[str, tuple
 
 
 def _sources(
-    target: Target, models: Mapping[str, Model], remap: Remap | None
+    target: Target,
+    models: Mapping[str, Model],
+    indexes: Mapping[str, Index],
+    remap: Remap | None,
 ) -> tuple[Source, ...]:
     """Return the sources of a tensor, one for each input, in one shape."""
     labels = [one.label for one in target.slice.inputs]
     own = dict(zip(labels, target.inputs, strict=True))
     if remap is not None and place(target.name).stack is None:
-        stored = {
-            label: own.get(label) or _stored(model, target.name) for label, model in models.items()
-        }
+        stored = {label: own.get(label) or indexes[label].find(target.name) for label in models}
         everywhere = [
             None if name is None else models[label].source(name) for label, name in stored.items()
         ]
@@ -153,11 +154,6 @@ def _sources(
                 + (". `tokenizer: {source: base}` or `union` lines tokens up" if rows else "")
             )
     return sources
-
-
-def _stored(model: Model, name: str) -> str | None:
-    """Return under which name a model stores a tensor, if it does."""
-    return name if name in model.tensors else model.aliases.get(name)
 
 
 def _job(

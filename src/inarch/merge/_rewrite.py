@@ -55,7 +55,7 @@ def rewrite(
         config: Of the model that the result takes after.
         stacks: All layers of the result.
         dtype: Number format that most of the result has, as torch calls it.
-        untied: The result has a head of its own.
+        untied: The result has a head of its own, and that model has none.
     """
     made = _with_dtype(
         {key: value for key, value in config.items() if key != "_name_or_path"}, dtype

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, Protocol
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.io.headers import TensorInfo
-from inarch.merge._names import is_behind, is_buffer, is_embedding, is_head, modules, place
+from inarch.merge._names import (
+    canonical,
+    is_behind,
+    is_buffer,
+    is_embedding,
+    is_head,
+    modules,
+    place,
+)
 from inarch.merge._outline import Input, Slice
 from inarch.settings import show
 
@@ -39,8 +47,8 @@ class Module(NamedTuple):
 
     stacks: dict[str, dict[int, dict[str, str]]]
     """By what is in front of a layer's number, the number, and what is behind it: the name."""
-    loose: list[str]
-    """Tensors outside of layers."""
+    loose: dict[str, str]
+    """Tensors outside of layers: the names that they are known and stored under."""
 
     def depth(self, stack: str) -> int:
         """Return the number of layers of a stack; 0 where there is none of that name."""
@@ -57,10 +65,15 @@ class Index(NamedTuple):
     embeddings: tuple[str, ...]
     """Tables of tokens."""
 
-    def find(self, module: str, name: str) -> str | None:
-        """Return the name of a tensor outside of layers, or of the one that it is tied to."""
-        if name in self.modules[module].loose:
-            return name
+    def has(self, name: str) -> bool:
+        """Return whether a tensor outside of layers is stored, and used."""
+        return any(name in module.loose for module in self.modules.values())
+
+    def find(self, name: str) -> str | None:
+        """Return under what name a tensor outside of layers, or what it is tied to, is stored."""
+        for module in self.modules.values():
+            if name in module.loose:
+                return module.loose[name]
         if name in self.aliases:
             return self.aliases[name]
         tied = (is_head(name) or is_embedding(name)) and len(self.embeddings) == 1
@@ -89,11 +102,12 @@ def index(model: Described) -> Index:
     if model.config.get("tie_word_embeddings") is True and embeddings:
         names = [name for name in names if not is_head(name)]
     made: dict[str, Module] = {}
-    for name, module in modules(names).items():
-        stacks, loose = made.setdefault(module, Module({}, []))
-        where = place(name)
+    known = {canonical(name): name for name in names}
+    for new, module in modules(known).items():
+        stacks, loose = made.setdefault(module, Module({}, {}))
+        where, name = place(new), known[new]
         if where.stack is None:
-            loose.append(name)
+            loose[new] = name
         else:
             stacks.setdefault(where.stack, {}).setdefault(where.layer, {})[where.rest] = name
     return Index(made, model.aliases, embeddings)
@@ -152,7 +166,7 @@ def _loose(
         )
         for name in names:
             if is_behind(name) is behind:
-                found = [indexes[one.label].find(module, name) for one in slice_.inputs]
+                found = [indexes[one.label].find(name) for one in slice_.inputs]
                 yield from _target(name, slice_, found, 0.0, missing)
 
 
