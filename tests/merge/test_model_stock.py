@@ -40,6 +40,8 @@ def test_orthogonal_opposed_and_missing_changes():
     apart = stock([1, 0], [-0.5, np.sqrt(0.75)])
     assert_close(apart, f32([-0.5, -np.sqrt(0.75)]), scale=3)
     assert stock([1, 0.5], [-1, -0.5]).tolist() == [0, 0]
+    # cos = -1 + 5e-11: what is left of the mean, [0, 5e-6], is rounding to the formula.
+    assert stock([1, 0], [-1, 1e-5]).tolist() == [0, 0]
     # No change has a cosine of 0 with any: with [1, 0] twice the mean is 1/3, so t = .6.
     assert_close(stock([1, 0], [1, 0], [0, 0]), f32([0.4, 0]), scale=3)
     assert stock([0, 0], [0, 0]).tolist() == [0, 0]

@@ -44,9 +44,7 @@ def _factors(products_KK: Matrix, settings: KarcherSettings) -> Matrix:
     """Return what each model is multiplied by, ``[K]``."""
     lengths_K = np.sqrt(np.diag(products_KK))
     directed_K = lengths_K > 0
-    if not directed_K.any():
-        return np.zeros_like(lengths_K)
-    shares_K = directed_K / directed_K.sum()
+    shares_K = directed_K / max(directed_K.sum(), 1)
     cosines_KK = cosines(products_KK, lengths_K)
     point_K = direction(shares_K, cosines_KK)
     if point_K is None:
