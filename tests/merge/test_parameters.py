@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 from inarch.errors import SettingsError
 from inarch.merge._gradients import Value
 from inarch.merge._method import Method
-from inarch.merge._parameters import Level, Parameter, Resolver, check, describe
+from inarch.merge._parameters import Level, Resolver, check, describe
 from inarch.merge._settings import PerModel
 from inarch.settings import Settings, UnitFloat
 
@@ -17,7 +17,7 @@ VALUE = TypeAdapter(Value)
 
 class Made(Settings):
     weight: PerModel
-    density: PerModel = (0.5,)
+    density: tuple[UnitFloat, ...] = (0.5,)
     lambda_: float = Field(1.0, alias="lambda")
     normalize: bool = False
     steps: int = 3
@@ -53,15 +53,15 @@ def resolve(name="x.mlp", shared=(), models=(), t=0.0, method="made"):
 
 
 def test_parameters_are_read_off_the_settings():
-    assert describe(Made) == {
-        "weight": Parameter("weight", "number", True, None, True, ()),
-        "density": Parameter("density", "number", True, (0.5,), False, ()),
-        "lambda": Parameter("lambda", "number", False, 1.0, False, ()),
-        "normalize": Parameter("normalize", "true or false", False, False, False, ()),
-        "steps": Parameter("steps", "whole number", False, 3, False, ()),
-        "share": Parameter("share", "number", False, 1.0, False, ()),
-        "unit": Parameter("unit", "word", False, "matrix", False, ("matrix", "layer")),
-        "given": Parameter("given", "number", True, None, False, ()),
+    assert {key: found[:-1] for key, found in describe(Made).items()} == {
+        "weight": ("weight", "number", True, None, True, ()),
+        "density": ("density", "number", True, (0.5,), False, ()),
+        "lambda": ("lambda", "number", False, 1.0, False, ()),
+        "normalize": ("normalize", "true or false", False, False, False, ()),
+        "steps": ("steps", "whole number", False, 3, False, ()),
+        "share": ("share", "number", False, 1.0, False, ()),
+        "unit": ("unit", "word", False, "matrix", False, ("matrix", "layer")),
+        "given": ("given", "number", True, None, False, ()),
     }
 
 
@@ -184,7 +184,19 @@ class TestChecking:
             ("weight", "found x, expected a number"),
             ("normalize", "found 0.5, expected true or false"),
             ("steps", "found 1.5, expected a whole number"),
+            ("unit", "found anything, expected 'matrix' or 'layer'"),
         ]
+
+    def test_ranges(self):
+        found, _ = self.problems("made", [level(share=(0.5, 2), density={"value": -1})])
+        assert found == [
+            ("share", "found 2.0, expected less than or equal to 1"),
+            ("density", "found -1.0, expected greater than or equal to 0"),
+        ]
+
+    def test_the_nearest_word(self):
+        (_, text), *_ = check("made", METHODS, [level(unit="layr")], [])[0]
+        assert text == "found layr, expected 'matrix' or 'layer'; did you mean `layer`?"
 
     def test_one_value_for_all_below_one_model(self):
         found, _ = self.problems("scalars", [level(t=0.5)], [level("models", 0, t=0.7)])

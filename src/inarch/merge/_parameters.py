@@ -9,9 +9,9 @@ choice for the tensor speaks.
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from inarch.errors import SettingsError
@@ -39,8 +39,10 @@ class Parameter(NamedTuple):
     """What the method takes where a recipe says nothing."""
     required: bool
     """Whether it must not be silent."""
-    words: tuple[object, ...]
+    words: tuple[str, ...]
     """The words to choose from, if it is one of some."""
+    type: Any
+    """What the method takes: the annotation, with its bounds."""
 
 
 class Level(NamedTuple):
@@ -74,7 +76,9 @@ def _describe(name: str, field: FieldInfo) -> Parameter:
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
     name = field.alias or name
-    return Parameter(name, kind, tuple in leaves, default, field.is_required(), words)
+    bounded: Any = (field.annotation, *field.metadata)
+    bounded = Annotated[bounded] if field.metadata else field.annotation
+    return Parameter(name, kind, tuple in leaves, default, field.is_required(), words, bounded)
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
@@ -223,7 +227,7 @@ def check(
         for key, choices in values.items():
             place = (*path, key)
             if key in known:
-                problems += _misfits(place, choices, known[key].kind)
+                problems += _misfits(place, choices, known[key])
             elif key in others or key in LEFTOVERS:
                 warnings.append((place, f"has no effect with {name}"))
             elif key in MergeConfig.model_fields:
@@ -251,15 +255,22 @@ def check(
 
 
 def _misfits(
-    path: KeyPath, choices: tuple[Choice, ...], kind: Kind
+    path: KeyPath, choices: tuple[Choice, ...], parameter: Parameter
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Return the scalars that are not what a parameter is made of."""
+    """Return the scalars that a parameter cannot be."""
+    adapter: TypeAdapter[Any] = TypeAdapter(parameter.type)
     for choice in choices:
         for scalar in choice.value:
             try:
-                cast(scalar, kind)
+                value = cast(scalar, parameter.kind)
+                adapter.validate_python((value,) if parameter.of_model else value)
             except SettingsError as error:
                 yield path, str(error)
+            except ValidationError as error:
+                wish = error.errors(include_url=False)[0]["msg"].replace(
+                    "Input should be", "expected"
+                )
+                yield path, f"found {scalar}, {wish}{nearest(str(scalar), parameter.words)}"
 
 
 def _says_nothing_new(
