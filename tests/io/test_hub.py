@@ -110,6 +110,7 @@ def test_neither_code_nor_pickles_are_fetched(monkeypatch):
         "tokenizer.json",
         "tokenizer.model",
         "chat_template.jinja",
+        "adapter_config.json",
     ]
     others = [
         "modeling.py",

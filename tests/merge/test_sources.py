@@ -100,6 +100,21 @@ def test_rows_that_stay_are_still_on_disk():
     assert LowRankSource(rows, lambda: (np.zeros((4, 1)), np.zeros((1, 2)))).raw() is None
 
 
+def test_factors_are_loaded_once_and_let_go():
+    loads = []
+
+    def load():
+        loads.append(1)
+        return np.ones((4, 1), np.float32), np.ones((1, 2), np.float32)
+
+    source = LowRankSource(Rows(np.zeros((4, 2))), load)
+    for expected in (1, 2):
+        assert (whole(source) == 1).all()
+        assert (whole(source) == 1).all()
+        assert len(loads) == expected
+        source.release()
+
+
 def test_hints_are_passed_on():
     rows = Rows(np.zeros((2, 2)))
     for source in (RowsSource(rows, ints(0), NO_GIVERS, [rows]), LowRankSource(rows, lambda: None)):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 from tests.merge.vocabularies import EMBED, HEAD, save, source, words
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.merge._token_settings import TokenizerSettings
@@ -148,6 +149,21 @@ def test_padding_rows_are_the_mean_of_the_rows_that_are_merged(models):
     assert b[6:] == [np.float32((10010 + 1005) / 6)] * 2
 
 
+def test_rows_between_the_tokens_are_the_origins(models, tmp_path):
+    holed = words("<unk> <s> </s>")
+    state = json.loads(holed.backend_tokenizer.to_str())
+    state["model"]["vocab"]["cat"] = 4  # and no token is 3
+    holed = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
+    chosen = models | {"h": save(tmp_path / "h", holed, 7, extra=2)._replace(label="h")}
+    plan = plan_of(chosen, "ah", {"source": "h"})
+    a, h = rows_of(plan, chosen, "ah")
+    assert h == [7000, 7001, 7002, 7003, 7004]
+    assert a == [1000, 1001, 1002, 7003, 1003]
+    plan = plan_of(chosen, "ha", {"source": "union"}, base="h")
+    assert plan.tokenizer.new == {"dog": 5, "mat": 6}
+    assert rows_of(plan, chosen, "ha")[1] == [1000, 1001, 1002, 7003, 1003, 1004, 1005]
+
+
 def test_a_vocabulary_larger_than_the_embedding(models, tmp_path):
     short = save(tmp_path / "short", words("<unk> moon sun <s> </s> cat", "<|x|>", "<|im|>"), 5)
     plan = token_plan(
@@ -226,6 +242,22 @@ def test_a_model_that_lacks_what_others_take_from_it(models):
     plan = plan_of(models, "ab", {"source": "b"}, base="a")
     with pytest.raises(WeightsError, match="b has no"):
         plan.remap("lm_head.bias", [there, None])
+
+
+def test_a_head_with_fewer_rows_than_the_embedding(models):
+    plan = plan_of(models, "ab", {"source": "union"})
+    embedding, head = source(models["a"], EMBED), source(models["b"], HEAD)
+    with pytest.raises(WeightsError, match=r"b: lm_head.weight has 6 rows, expected 10"):
+        plan.remap(HEAD, [embedding, Short(head)])
+
+
+class Short:
+    """The first 6 rows of a source."""
+
+    label = "b"
+
+    def __init__(self, source) -> None:
+        self.shape, self.dtype = (6, *source.shape[1:]), source.dtype
 
 
 def test_a_model_without_tokenizer(models, tmp_path):

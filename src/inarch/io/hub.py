@@ -35,7 +35,10 @@ def find_folder(path_or_id: str | Path) -> Path:
         fetched = snapshot_download(
             named["id"],
             revision=named["revision"],
-            allow_patterns=["*.safetensors", "*.safetensors.index.json", *SIDE_FILES],
+            allow_patterns=[
+                *("*.safetensors", "*.safetensors.index.json", "adapter_config.json"),
+                *SIDE_FILES,
+            ],
             ignore_patterns=["*/*", "consolidated*"],
         )
     except LocalEntryNotFoundError as error:
