@@ -82,13 +82,14 @@ def test_one_file(folder):
 
 
 def test_several_files_and_their_index(folder):
-    # Bytes: 1600, 84, 8, 0, 5, 24, 9. Up to 100 each: the first alone, 84 + 8 + 0 + 5, 24 + 9.
-    with CheckpointWriter(folder, TENSORS, max_shard_bytes=100) as writer:
+    # Bytes: 1600, 84, 8, 0, 5, 24, 9. Up to 97 each: the first alone, 84 + 8 + 0 + 5, 24 + 9.
+    with CheckpointWriter(folder, TENSORS, max_shard_bytes=97) as writer:
         write_all(writer)
     assert_holds(folder)
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     # 800 + 21 + 1 + 0 + 5 + 3 + 9 numbers
     assert index["metadata"] == {"total_parameters": 839, "total_size": 1730}
+    assert list(index["weight_map"]) == sorted(tensor.name for tensor in TENSORS)
     where = [index["weight_map"][tensor.name] for tensor in TENSORS]
     assert where == [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 2, 2, 2, 3, 3)]
 
@@ -158,10 +159,6 @@ def lose_power(folder, monkeypatch) -> None:
     monkeypatch.setattr(shards, "_BOOT", folder / "boot")
 
 
-def forget_boot(folder, monkeypatch) -> None:
-    monkeypatch.setattr(shards, "_BOOT", folder / "absent")
-
-
 def cut_file(folder, monkeypatch) -> None:
     os.truncate(folder / PART / "model.safetensors", 100)
 
@@ -172,7 +169,7 @@ def lose_file(folder, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "num_done"),
-    [(cut_journal, 1), (lose_power, 0), (forget_boot, 0), (cut_file, 0), (lose_file, 0)],
+    [(cut_journal, 1), (lose_power, 0), (cut_file, 0), (lose_file, 0)],
 )
 def test_what_may_not_be_whole_is_written_anew(folder, monkeypatch, harm, num_done):
     interrupt(folder)
@@ -184,6 +181,24 @@ def test_what_may_not_be_whole_is_written_anew(folder, monkeypatch, harm, num_do
     with Checkpoint.open(folder) as checkpoint:
         for tensor in TENSORS[num_done:]:
             assert checkpoint.raw(tensor.name).tobytes() == content(tensor).tobytes()
+
+
+def test_nothing_is_trusted_where_a_loss_of_power_cannot_be_told(folder, monkeypatch):
+    monkeypatch.setattr(shards, "_BOOT", folder / "absent")
+    interrupt(folder)
+    writer = CheckpointWriter(folder, TENSORS)
+    assert writer.done == frozenset()
+    writer.abandon()
+
+
+def test_a_new_beginning_leaves_nothing_of_the_old_one(folder):
+    interrupt(folder)
+    interrupt(folder, max_shard_bytes=100, key="other")
+    expected = {f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)} | {"journal"}
+    assert set(os.listdir(folder / PART)) == expected
+    writer = CheckpointWriter(folder, TENSORS, max_shard_bytes=100, key="other")
+    assert len(writer.done) == 2
+    writer.abandon()
 
 
 def test_a_cut_journal_goes_on_in_good_order(folder, monkeypatch):
