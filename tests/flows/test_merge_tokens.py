@@ -9,7 +9,13 @@ import torch
 import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import AddedToken
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from inarch.errors import SettingsError
 from inarch.flows import merge
@@ -127,6 +133,27 @@ def test_what_stands_beside_the_weights(models, tmp_path):
     before = AutoTokenizer.from_pretrained(models / "a")
     assert hf("The lazy dog")["input_ids"] == before("The lazy dog")["input_ids"]
     assert model(torch.tensor([ids])).logits.isfinite().all()
+
+
+def test_tied_heads_stay_tied_in_a_union(models, tmp_path):
+    for seed, name in enumerate("ab"):
+        hf = AutoTokenizer.from_pretrained(models / name)
+        size = {"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
+        torch.manual_seed(seed)
+        ids = {"bos_token_id": None, "eos_token_id": None}
+        model = GPT2LMHeadModel(GPT2Config(**size, **ids, vocab_size=len(hf)))
+        model.save_pretrained(tmp_path / name)
+        hf.save_pretrained(tmp_path / name)
+    recipe = content(tmp_path, "ab", tokenizer_source="union", base_model=str(tmp_path / "a"))
+    model, hf = loaded(merged(tmp_path, recipe))
+    assert model.config.tie_word_embeddings
+    assert model.transformer.wte.weight.shape == (len(hf), 8) == (323, 8)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    weight = AutoModelForCausalLM.from_pretrained(tmp_path / "b").transformer.wte.weight
+    tool = AutoTokenizer.from_pretrained(tmp_path / "b").get_vocab()["<tool>"]
+    torch.testing.assert_close(
+        model.transformer.wte.weight[hf.get_vocab()["<tool>"]], weight[tool], rtol=2e-7, atol=0
+    )
 
 
 def test_the_tokenizer_of_another_model_brings_its_ids_and_its_ways_to_end(models, tmp_path):

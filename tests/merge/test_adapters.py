@@ -245,6 +245,7 @@ def set_config(folder: Path, **keys: object) -> None:
         ),
         ({"init_lora_weights": "olora"}, "has init_lora_weights: 'olora'"),
         ({"next_years_trick": {"x": 1}}, "has next_years_trick"),
+        ({"lora_alpha": None}, "has r: 4 and lora_alpha: None"),
         ({"r": 8}, "has the rank 4 in A, 4 in B and 8 in adapter_config.json"),
         ({"rank_pattern": {"q_proj": 2}}, "rank 4 in A, 4 in B and 2"),
     ],

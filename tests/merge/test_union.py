@@ -126,6 +126,13 @@ def test_chat_template_and_roles_are_the_origins(two, tmp_path):
         assert not (tmp_path / name / "chat_template.json").exists()
 
 
+def test_a_template_for_a_model_without_a_tokenizer(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "u").mkdir()
+    write_tokenizer(tmp_path / "u", tmp_path / "a", "{{ 1 }}", {}, {})
+    assert [path.name for path in (tmp_path / "u").iterdir()] == ["chat_template.jinja"]
+
+
 def test_what_spells_the_old_vocabulary_does_not_come_along(two, tmp_path):
     for name in ("vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json"):
         (two[0] / name).write_text("{}")

@@ -234,6 +234,8 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
         what = f"peft_type {kind}"
     elif other:
         what = f"{other}: {config[other]!r}"
+    elif not all(isinstance(config.get(key), int | float) for key in ("r", "lora_alpha")):
+        what = f"r: {config.get('r')!r} and lora_alpha: {config.get('lora_alpha')!r}"
     elif start not in _STARTS:
         what = f"init_lora_weights: {start!r}, which began with another model than the one saved"
     else:

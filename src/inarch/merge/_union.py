@@ -81,7 +81,7 @@ def write_tokenizer(
         config.pop("chat_template", None)
         (out / "chat_template.json").unlink(missing_ok=True)
         (out / "chat_template.jinja").write_text(template, encoding="utf-8")
-    if new or template is not None:
+    if config and (new or template is not None):
         _write_json(out / "tokenizer_config.json", config)
 
 
