@@ -60,7 +60,9 @@ def oracle(
 ) -> np.ndarray:
     """What mergekit makes of the same models, in float32."""
     merge_methods = pytest.importorskip("mergekit.merge_methods")
-    tensors = [torch.from_numpy(np.array(m)) for m in ([] if base is None else [base]) + list(models)]
+    tensors = [
+        torch.from_numpy(np.array(m)) for m in ([] if base is None else [base]) + list(models)
+    ]
     result = merge_methods.merge_tensors(
         tensors,
         method,
@@ -70,6 +72,18 @@ def oracle(
         dtype=torch.float32,
     )
     return result.numpy()
+
+
+def assert_defaults(settings: type[Settings], method: str) -> None:
+    """Each parameter of mergekit's method is here, with the same default."""
+    registry = pytest.importorskip("mergekit.merge_methods.registry")
+    ours = {field.alias or name: field for name, field in settings.model_fields.items()}
+    for parameter in registry.get(method).spec.parameters:
+        field = ours[parameter.name]
+        if not isinstance(parameter.default, bool | int | float):
+            assert field.is_required()
+        else:
+            assert field.default in (parameter.default, (parameter.default,)), parameter.name
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, scale: float = 1.0) -> None:

@@ -8,7 +8,7 @@ from inarch.merge import _loops
 from inarch.merge.breadcrumbs import BreadcrumbsSettings, breadcrumbs
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
 
 GRID = [
     (0.9, 0.01),
@@ -80,8 +80,10 @@ def test_parity_with_mergekit(num, density, gamma):
 
 def test_defaults_are_mergekits():
     models, base = random_models(2, (20, 10))
-    theirs = oracle("breadcrumbs", models, base, weight=[0.5, 0.5])
-    assert_close(run(models, base, weight=(0.5,)), theirs)
+    for density in ({}, {"density": 0.5}):
+        theirs = oracle("breadcrumbs", models, base, weight=[0.5, 0.5], **density)
+        ours = {key: (value,) for key, value in density.items()}
+        assert_close(run(models, base, weight=(0.5,), **ours), theirs)
 
 
 def test_rescale_keeps_the_summed_magnitude():
@@ -104,6 +106,21 @@ def test_of_equal_magnitudes_the_first_are_the_larger():
     for part_elements in (1, 2, 6):
         result = run([changes], 0 * changes, part_elements=part_elements, **values)
         assert result.tolist() == [0, 1, -1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_size_of_the_parts_changes_no_bit(kind):
+    models, base = random_models(3, (40, 11))
+    grid = [np.round(m * 16) / 16 for m in (*models, base)]
+    values = {"weight": (0.5, 0.2, 0.3), "density": (0.3, 0.5, 0.7), "gamma": (0.2,), "kind": kind}
+    for *ms, b in ((*models, base), grid):
+        whole, rescaled = run(ms, b, **values), run(ms, b, rescale=True, **values)
+        for part_elements in (11, 100, 200):
+            parts = run(ms, b, part_elements=part_elements, **values)
+            np.testing.assert_array_equal(parts, whole)
+            # the sums of magnitudes are rounded part by part
+            parts = run(ms, b, part_elements=part_elements, rescale=True, **values)
+            assert_close(parts, rescaled, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,3 +156,7 @@ def test_what_does_not_fit_is_refused():
 def test_zeros_come_out_positive(kind):
     base = f32([-0.0, 0.0])
     assert not np.signbit(run([base, base], base, kind=kind, weight=(1.0, -1.0))).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(BreadcrumbsSettings, "breadcrumbs")

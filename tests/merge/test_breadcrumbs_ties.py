@@ -7,7 +7,7 @@ from inarch.merge.breadcrumbs_ties import BreadcrumbsTiesSettings, breadcrumbs_t
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
 from .test_breadcrumbs import GRID, crumbs
 
 
@@ -59,8 +59,10 @@ def test_parity_with_mergekit(num, density, gamma):
 
 def test_defaults_are_mergekits():
     models, base = random_models(2, (20, 10))
-    theirs = oracle("breadcrumbs_ties", models, base, weight=[0.5, 0.5])
-    assert_close(run(models, base, weight=(0.5,)), theirs)
+    for density in ({}, {"density": 0.5}):
+        theirs = oracle("breadcrumbs_ties", models, base, weight=[0.5, 0.5], **density)
+        ours = {key: (value,) for key, value in density.items()}
+        assert_close(run(models, base, weight=(0.5,), **ours), theirs)
 
 
 def test_without_gamma_it_is_ties():
@@ -74,3 +76,7 @@ def test_a_base_is_needed():
     models, _ = random_models(2)
     with pytest.raises(SettingsError, match="breadcrumbs_ties needs a base model"):
         run(models, None, weight=(1.0,))
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(BreadcrumbsTiesSettings, "breadcrumbs_ties")

@@ -9,7 +9,7 @@ from inarch.merge._random import key
 from inarch.merge.dare_linear import DareLinearSettings, dare_linear
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models, stack
 from .test_random import scalar
 
 
@@ -103,6 +103,17 @@ def test_behind_two_to_the_32_the_loops_still_agree(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_change_is_kept_below_the_limit_and_not_at_it(kind):
+    stream = key(0, "x", 0)
+    ones, zeros = np.ones((1, 8), np.float32), np.zeros(8, np.float32)
+    part = stack(ones, zeros, kind).map(lambda part: part)[0]
+    draw = _combine.Draw(stream, scalar(stream, 3))
+    how = _combine.Combination((1.0,), votes="none")
+    kept = np.asarray(_combine.combine_drawn(part, [draw], (1.0,), how))
+    assert kept.tolist() == [float(scalar(stream, i) < scalar(stream, 3)) for i in range(8)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_needs_no_merging(kind):
     models, base = random_models(2)
     values = {"weight": (1.0,), "kind": kind}
@@ -140,3 +151,7 @@ def test_zeros_come_out_positive(kind):
     assert not np.signbit(
         run([base, base], base, kind=kind, weight=(1.0, -1.0), density=(0.5,))
     ).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(DareLinearSettings, "dare_linear")

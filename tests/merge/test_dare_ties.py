@@ -9,7 +9,7 @@ from inarch.merge.dare_ties import DareTiesSettings, dare_ties
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, merged, oracle, random_models
 from .test_dare_linear import DENSITIES, WEIGHTS, draw
 
 
@@ -69,3 +69,7 @@ def test_a_base_is_needed():
     models, _ = random_models(2)
     with pytest.raises(SettingsError, match="dare_ties needs a base model"):
         run(models, None, weight=(1.0,))
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(DareTiesSettings, "dare_ties")

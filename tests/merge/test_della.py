@@ -10,7 +10,7 @@ from inarch.merge.della import DellaSettings, della
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, merged, oracle, random_models
 from .test_della_linear import DENSITIES, EPSILONS, WEIGHTS, prune
 
 
@@ -68,3 +68,7 @@ def test_a_base_is_needed():
     models, _ = random_models(2)
     with pytest.raises(SettingsError, match="della needs a base model"):
         run(models, None, weight=(1.0,))
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(DellaSettings, "della")

@@ -10,7 +10,7 @@ from inarch.merge.dare_linear import DareLinearSettings, dare_linear
 from inarch.merge.della_linear import DellaLinearSettings, della_linear
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
 from .test_random import scalar
 
 WEIGHTS, DENSITIES, EPSILONS = (0.4, -0.3, 0.8, 0.1), (0.3, 0.8, 1.0, 0.0), (0.2, 0.1, 0.3, 0.3)
@@ -80,6 +80,7 @@ def test_mergekit_draws_with_the_same_chances():
     normed = run([model], model * 0, variant="mergekit", **values)
     assert np.abs(normed).sum() == pytest.approx(np.abs(model).sum(), rel=1e-5)
     raw = run([model], model * 0, rescale=False, variant="mergekit", **values)
+    np.testing.assert_array_equal(raw, model * (raw != 0))
     np.testing.assert_allclose(normed, raw * (np.abs(model).sum() / np.abs(raw).sum()), rtol=1e-6)
 
 
@@ -166,3 +167,7 @@ def test_zeros_come_out_positive(kind):
     assert not np.signbit(
         run([base, base], base, kind=kind, weight=(1.0, -1.0), density=(0.5,))
     ).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(DellaLinearSettings, "della_linear")

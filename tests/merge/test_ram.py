@@ -10,7 +10,7 @@ from inarch.merge import _loops
 from inarch.merge.ram import RamSettings, ram
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
 
 
 def run(models, base, *, kind="numpy", part_elements=1 << 17, **values):
@@ -95,3 +95,7 @@ def test_a_base_is_needed():
 def test_zeros_come_out_positive(kind):
     base = f32([-0.0, 0.0])
     assert not np.signbit(run([base, base], base, kind=kind)).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(RamSettings, "ram")

@@ -9,7 +9,7 @@ from inarch.merge.ram import RamSettings, ram
 from inarch.merge.ramplus_tl import RamplusTlSettings, ramplus_tl
 
 from . import references
-from .merging import KINDS, assert_close, merged, oracle, random_models, stack
+from .merging import KINDS, assert_close, assert_defaults, merged, oracle, random_models, stack
 from .test_ram import average
 
 
@@ -104,3 +104,7 @@ def test_a_base_is_needed():
     models, _ = random_models(2)
     with pytest.raises(SettingsError, match="ramplus_tl needs a base model"):
         run(models, None)
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(RamplusTlSettings, "ramplus_tl")

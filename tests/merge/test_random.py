@@ -55,6 +55,11 @@ def test_any_part_can_be_drawn_on_its_own():
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_limits_are_exact_at_both_ends():
+    # Bits are 0 ... 2^31 - 1.
+    assert [limit(p) for p in (0.0, 0.25, 1.0)] == [0, 2**29, 2**31]
+
+
 @pytest.mark.parametrize("probability", [0.0, 1e-3, 0.1, 0.5, 0.9, 1.0])
 def test_as_many_are_kept_as_promised(probability):
     spread = np.sqrt(NUM * probability * (1 - probability))

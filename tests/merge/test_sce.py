@@ -9,7 +9,7 @@ from inarch.errors import SettingsError
 from inarch.merge import _loops
 from inarch.merge.sce import SceSettings, sce, spread
 
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models, stack
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models, stack
 
 VARIANTS = ("paper", "fuseai", "mergekit")
 ONE = f32([[0.4, -0.2, 0.1], [0, 0.3, -0.1]])
@@ -108,10 +108,11 @@ def test_mergekit_weighs_all_alike_below_its_threshold():
         assert_close(run(models, base, variant="mergekit"), oracle("sce", models, base))
 
 
-def test_mergekit_divides_by_no_less_than_its_threshold():
+@pytest.mark.parametrize("kind", KINDS)
+def test_mergekit_divides_by_no_less_than_its_threshold(kind):
     models, base = [f32([[1e-2, 0]]), f32([[1e-6, 1e-6]])], f32([[0, 0]])
     # eta_2 = 2e-12 / 1e-4 = 2e-8, alone at the second element: 2e-8 x 1e-6 / 1e-6.
-    ours = run(models, base, variant="mergekit")
+    ours = run(models, base, variant="mergekit", kind=kind)
     np.testing.assert_allclose(ours, [[1e-2, 2e-8]], rtol=1e-4)
     np.testing.assert_allclose(ours, oracle("sce", models, base), rtol=1e-6)
     np.testing.assert_allclose(run(models, base, variant="fuseai"), [[1e-2, 1e-6]], rtol=1e-6)
@@ -220,3 +221,7 @@ def test_a_base_is_needed():
 def test_zeros_come_out_positive(kind):
     base = f32([-0.0, 0.0])
     assert not np.signbit(run([base, base], base, kind=kind)).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(SceSettings, "sce")

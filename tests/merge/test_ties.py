@@ -10,7 +10,7 @@ from inarch.merge import _loops
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, f32, merged, oracle, random_models
+from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
 
 ZERO = f32([[0, 0, 0, 0]])
 
@@ -163,3 +163,7 @@ def test_what_does_not_fit_is_refused():
 def test_zeros_come_out_positive(kind):
     base = f32([-0.0, 0.0])
     assert not np.signbit(run([base, base], base, kind=kind, weight=(1.0, -1.0))).any()
+
+
+def test_parameters_and_defaults_are_mergekits():
+    assert_defaults(TiesSettings, "ties")
