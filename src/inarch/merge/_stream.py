@@ -7,7 +7,6 @@ which their sums are added, depend on shapes alone: every number of threads give
 """
 
 import ctypes
-import itertools
 import sys
 import threading
 from collections import deque
@@ -32,8 +31,10 @@ _Digests = list[bytes | None]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _HELD_BYTES = 1 << 25
 
-AHEAD = 3
-"""Tensors that may be under way: read ahead, computed, written."""
+READ_AHEAD = 3
+"""Tensors that the system is asked to read before their turn."""
+PARTS_AHEAD = 64
+"""Parts that wait for a thread while the next tensor is prepared."""
 
 
 class Writer(Protocol):
@@ -81,18 +82,17 @@ def merge_tensors(
     with _pool(threads) as pool:
         workbench = _Workbench(device)
         under_way: deque[tuple[Job, Rule | None, list[Future[_Digests]]]] = deque()
-        ahead = iter(jobs[AHEAD:])
-        for job in jobs[:AHEAD]:
+        for job in jobs[:READ_AHEAD]:
             _prefetch(job)
-        for job in jobs:
-            for next_job in itertools.islice(ahead, 1):
+        for number, job in enumerate(jobs):
+            for next_job in jobs[number + READ_AHEAD : number + READ_AHEAD + 1]:
                 _prefetch(next_job)
             rule = None if job.copy else rule_of(job, JobStack(job, pool, workbench), methods)
             under_way.append((job, rule, _start(job, rule, writer, pool, workbench)))
-            while len(under_way) >= AHEAD:
-                yield _finish(*under_way.popleft(), writer)
+            while len(under_way) > 1 and sum(len(parts) for *_, parts in under_way) > PARTS_AHEAD:
+                yield _finish(*under_way.popleft(), writer, pool)
         while under_way:
-            yield _finish(*under_way.popleft(), writer)
+            yield _finish(*under_way.popleft(), writer, pool)
 
 
 def measure_tensors(
@@ -151,12 +151,19 @@ def _merge(job: Job, rule: Rule, span: tuple[int, int], bench: "_Workbench") -> 
     return out
 
 
-def _finish(job: Job, rule: Rule | None, parts: list[Future[_Digests]], writer: Writer) -> Merged:
+def _finish(
+    job: Job,
+    rule: Rule | None,
+    parts: list[Future[_Digests]],
+    writer: Writer,
+    pool: ThreadPoolExecutor,
+) -> Merged:
+    """Return what is noted about a tensor once all its parts are written."""
     columns = zip(*(part.result() for part in parts), strict=True)
     digests = [_fold(column) for column in columns] or [xxh3_128(b"").hexdigest()]
     writer.finish(job.name)
     for source in job.sources:
-        source.release()
+        pool.submit(source.release)
     return Merged(job.name, getattr(rule, "coefficients", None), tuple(digests))
 
 
