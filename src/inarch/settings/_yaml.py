@@ -72,6 +72,7 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]  # the stubs say instance
 
     def ignore_aliases(self, data: object) -> bool:
+        """Write what appears twice twice."""
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
