@@ -1,5 +1,7 @@
 """Cuts against a sort."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from inarch.merge import _select
 from inarch.merge._select import KEEP_ALL, KEEP_NONE, Band, Cut, cuts
+from inarch.merge._stack import ArrayStack
 
 from .merging import KINDS, f32, stack
 
@@ -124,6 +127,25 @@ def test_a_band_is_what_lies_between_two_cuts():
     assert Band(low, high).keep(row, 0).tolist() == [False, True, True, False, False]
     assert Band(low).keep(row, 0).tolist() == [False, True, True, True, True]
     assert not Band(KEEP_ALL, KEEP_ALL).keep(row, 0).any()
+
+
+class Threaded(ArrayStack):
+    """Parts are measured by four threads, the last ones first."""
+
+    def map(self, measure):
+        parts = super().map(lambda part: part)
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(measure, parts[::-1]))[::-1]
+
+
+def test_threads_change_nothing():
+    rows = np.round(np.random.default_rng(0).normal(size=(2, 5000)) * 64).astype(np.float32) / 64
+    counts = [[777, 2500], [1]]
+    expected, found = (
+        cuts(made(list(rows), part_elements=50), lambda p: p.models_KN, lambda _: counts, 2)
+        for made in (ArrayStack, Threaded)
+    )
+    assert found == expected
 
 
 def test_compiled_and_plain_count_alike(monkeypatch):
