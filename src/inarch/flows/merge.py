@@ -1,6 +1,7 @@
 """The flow behind ``inarch merge``: a recipe in, a folder with the merged model out."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -23,11 +24,14 @@ from inarch.merge._jobs import Job
 from inarch.merge._models import OpenModel, open_models, refs_of
 from inarch.merge._names import place
 from inarch.merge._plan import Plan, make_plan
+from inarch.merge._rounding import rounding_notes
 from inarch.merge._stream import measure_tensors, merge_tensors, rule_of
 from inarch.merge._tokens import TokenPlan, token_plan
 from inarch.merge._weighted import add_parts, shares
 from inarch.merge.varm import VarmSettings, squared_change
 from inarch.settings import Settings, dump, to_dict
+
+logger = logging.getLogger(__name__)
 
 RECIPE, TENSORS, CARD = "merge.yaml", "tensors.jsonl", "README.md"
 GENERATION = "generation_config.json"
@@ -121,7 +125,10 @@ def _plan(config: MergeConfig, models: Mapping[str, OpenModel]) -> tuple[Plan, T
         [model.for_tokens() for model in models.values()],
         base,
     )
-    return make_plan(config, models, METHODS, tokens.remap), tokens
+    made = make_plan(config, models, METHODS, tokens.remap)
+    if config.merge_method in ("varm", "sce"):
+        made = made._replace(notes=(*made.notes, *rounding_notes(made.jobs)))
+    return made, tokens
 
 
 def _write_weights(plan: Plan, work: Stage, options: MergeOptions) -> None:
@@ -191,6 +198,8 @@ def _write_beside(
     _write(out / CARD, card(dump(recipe), (recipe.merge_method,), prints, base, notes))
     _write_json(out / CONFIG, tokens.patch(plan.config))
     work.note(notes=list(notes))
+    for note in notes:
+        logger.warning("%s", note)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
