@@ -22,13 +22,16 @@ def plain_mean(config: MergeConfig) -> MergeConfig:
         for entry in part.get("slices") or ():
             sources = _alike(entry["sources"], entry.get("base_model") or base)
             entry |= {"parameters": None, "base_model": None, "sources": sources}
-    data |= {"merge_method": "linear", "parameters": {"weight": 1.0}}
+    data["merge_method"] = "linear"
     return validate(MergeConfig, data, "the plain mean")
 
 
 def _alike(entries: list[dict[str, Any]], base: object) -> list[dict[str, Any]]:
-    """Return the models without their parameters; the base among them only beside a single one."""
-    plain = [entry | {"parameters": None} for entry in entries]
+    """Return the models, each with the weight 1; the base among them only beside a single one.
+
+    A weight for all of the recipe would be the base's, too, and linear would take it in.
+    """
+    plain = [entry | {"parameters": {"weight": 1.0}} for entry in entries]
     others = [entry for entry in plain if entry["model"] != base]
     if base is None or not others:
         return plain

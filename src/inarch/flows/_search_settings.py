@@ -68,7 +68,7 @@ def trial_config(settings: SearchRun, values: Mapping[str, Any]) -> MergeConfig:
     return validate(MergeConfig, fill(settings.merge, values), f"with {named}")
 
 
-def _samples(settings: SearchRun) -> Iterator[Values]:
+def samples(settings: SearchRun) -> Iterator[Values]:
     """Return values with which every choice has been made once."""
     space = Space(settings.search)
     middle = space.values(space.center())
@@ -81,7 +81,7 @@ def problems_of(settings: SearchRun) -> Iterator[tuple[KeyPath, str]]:
     """Return what is wrong with a search, whatever the models are."""
     mismatches = list(find_mismatches(settings.merge, settings.search))
     yield from mismatches
-    for values in () if mismatches else _samples(settings):
+    for values in () if mismatches else samples(settings):
         try:
             problems = find_problems(trial_config(settings, values), METHODS)
         except SettingsError as error:
@@ -95,6 +95,6 @@ def problems_of(settings: SearchRun) -> Iterator[tuple[KeyPath, str]]:
 def all_refs(settings: SearchRun) -> dict[str, ModelRef]:
     """Return all models that any trial may use, by their labels."""
     refs: dict[str, ModelRef] = {}
-    for values in _samples(settings):
+    for values in samples(settings):
         refs |= refs_of(trial_config(settings, values))
     return refs

@@ -11,7 +11,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from inarch.flows._search_settings import (
     all_refs,
     load_search,
     problems_of,
+    samples,
     trial_config,
 )
 from inarch.flows._space import Floats, Space, Values
@@ -92,7 +94,9 @@ def run(settings: SearchRun, out: str | Path) -> Found:
     own = {key: value for key, value in to_dict(settings).items() if key not in _COSTS_ONLY}
     with stage(out, STAGE, own, inputs) as opened:
         remove(out / _SCRATCH)
-        lab = _Lab(settings, Judge(settings.score, folders, settings.seed), out)
+        for values in samples(settings):
+            merge.plan(trial_config(settings, values))  # refuses models that do not fit
+        lab = _Lab(settings, folders, out)
         for label, ref in refs.items():
             lab.score_input(label, ref)
         lab.search()
@@ -123,13 +127,18 @@ def plan(settings: SearchRun) -> dict[str, object]:
 class _Lab:
     """Merges and scores, and keeps the rows."""
 
-    def __init__(self, settings: SearchRun, judge: Judge, out: Path) -> None:
-        self.settings, self.judge, self.out = settings, judge, out
+    def __init__(self, settings: SearchRun, inputs: Sequence[Path], out: Path) -> None:
+        self.settings, self.inputs, self.out = settings, inputs, out
         self.space = Space(settings.search)
         self.path = out / TRIALS
         self.rows = read_metrics(self.path) if self.path.exists() else []
         self.options = merge.MergeOptions(threads=settings.threads)
         self.device = _pick_device(settings.device)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Return who scores models; a search that has ended needs none."""
+        return Judge(self.settings.score, self.inputs, self.settings.seed)
 
     @property
     def trials(self) -> list[dict[str, Any]]:
