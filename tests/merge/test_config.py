@@ -135,10 +135,22 @@ chat_template: auto
 
     @pytest.mark.parametrize(
         ("source", "made"),
-        [("union", "union"), ("org/m@v", "org/m@v"), ("{model: {path: m}}", "m")],
+        [
+            ("union", "union"),
+            ("org/m@v", "org/m@v"),
+            ("model:org/m", "org/m"),
+            ("{model: {path: m}}", "m"),
+        ],
     )
     def test_the_short_form_of_the_tokenizer(self, read, source, made):
         assert read(LINEAR + f"tokenizer_source: {source}").token_settings.source == made
+
+    @pytest.mark.parametrize("word", ["yes", "True", "true", "ON"])
+    def test_truth_as_yaml_1_1_has_it(self, read, word):
+        text = f"int8_mask: {word}\ntokenizer: {{tokens: {{x: {{source: a, force: {word}}}}}}}"
+        config = read(LINEAR + text)
+        assert config.int8_mask is True
+        assert config.tokenizer.tokens["x"].force is True
 
     def test_a_recipe_without_a_tokenizer(self, read):
         assert read(LINEAR).token_settings is None

@@ -169,6 +169,18 @@ slices:
     layer_range: [2, 4]
     parameters: {scale: [{filter: o_proj, value: 0}, {filter: down_proj, value: 0.5}, {value: 1}]}
 """,
+    "a stack whose ends are chosen by weights of zero": """
+merge_method: linear
+parameters: {weight: 1.0}
+slices:
+- sources:
+  - {model: $a, layer_range: [0, 1]}
+  - {model: $b, layer_range: [0, 1], parameters: {weight: 0}}
+- sources: [{model: $b, layer_range: [1, 3]}]
+- sources:
+  - {model: $a, layer_range: [3, 4]}
+  - {model: $b, layer_range: [3, 4], parameters: {weight: 0}}
+""",
     "a stack with a base": """
 merge_method: passthrough
 base_model: $b

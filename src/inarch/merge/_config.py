@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_serializer, model_
 from pydantic_core import InitErrorDetails, ValidationError
 
 from inarch.io.dtypes import dtype_from
-from inarch.merge._gradients import Value
+from inarch.merge._gradients import Truth, Value
 from inarch.merge._token_settings import TokenizerSettings
 from inarch.settings import Settings
 
@@ -249,7 +249,7 @@ class MergeConfig(Written):
     """The same in short: ``union``, ``base`` or a model."""
     chat_template: str | None = None
     """``auto``, the name of one, or a template."""
-    int8_mask: bool | None = None
+    int8_mask: Truth | None = None
     """Accepted, as published recipes have it here; it changes nothing."""
 
     @model_validator(mode="before")
@@ -260,6 +260,8 @@ class MergeConfig(Written):
         source = value.get("tokenizer_source")
         if isinstance(source, dict):
             value = {**value, "tokenizer_source": str(ModelRef.model_validate(source))}
+        if isinstance(source, str):  # early recipes write model:path
+            value = {**value, "tokenizer_source": source.removeprefix("model:")}
         return _refuse(cls.__name__, value, _TOP)
 
     @model_validator(mode="after")

@@ -138,6 +138,14 @@ def cast(value: Scalar, kind: Kind) -> Scalar | int:
     return made
 
 
+def _truth(value: object) -> object:
+    """Return the boolean that a word of YAML 1.1 is."""
+    return cast(value, "true or false") if isinstance(value, str) else value
+
+
+Truth = Annotated[bool, BeforeValidator(_truth)]
+"""A setting that may be written ``yes`` or ``True``."""
+
 _A = {
     "number": "a number",
     "whole number": "a whole number",

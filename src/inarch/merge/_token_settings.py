@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
+from inarch.merge._gradients import Truth
 from inarch.settings import Settings
 
 
@@ -36,7 +37,7 @@ class TokenRule(Settings):
 
     source: str | ModelToken | ZeroRow | None = None
     """A model, a row of one, or zeros; nothing for the usual rule."""
-    force: bool = False
+    force: Truth = False
     """Models that have the token get this row, too."""
 
     @model_validator(mode="after")
