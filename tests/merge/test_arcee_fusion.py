@@ -45,6 +45,13 @@ def test_divergence_by_hand():
     np.testing.assert_allclose(divergence(f32([[1000, 0]]), f32([[0, 1000]])), [1000])
 
 
+def test_rows_of_one_element_have_no_divergence_at_all():
+    # Noise instead of 0 would rank them, where all are alike and all are taken.
+    base, other = far_models(2, (200, 1))
+    assert (divergence(base, 9 * other) == 0).all()
+    assert_same_bits(run(9 * other, base), 9 * other)
+
+
 @pytest.mark.parametrize("change", [1.0, 1e-3, 1e-5])
 def test_divergence_of_rows_that_hardly_differ(change):
     # Half the variance of the change under the softmax, to the first order; the sum of
