@@ -262,6 +262,9 @@ class TestUnlikeModels:
         c = llama(folder / "c", layers=1, architectures=["LlamaForSequenceClassification"])
         with pytest.raises(WeightsError, match=f"{c} has architectures"):
             plan_of(folder, linear(a, c))
+        early = llama(folder / "early", layers=1, architectures=["LLaMAForCausalLM"])
+        unknown = llama(folder / "unknown", layers=1, architectures=None)
+        assert plan_of(folder, linear(a, early, unknown)).origin == a
 
     def test_shapes(self, folder):
         a = llama(folder / "a")

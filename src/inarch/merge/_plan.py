@@ -94,14 +94,14 @@ def make_plan(
 
 
 def _refuse_mixed(origin: str, models: Mapping[str, Model]) -> None:
-    """Raise unless all models are of one architecture."""
+    """Raise unless all models are of one architecture; early Llamas write theirs LLaMA."""
     for key in ("model_type", "architectures"):
-        found = {label: model.config.get(key) for label, model in models.items()}
-        wanted = found[origin]
-        for label, value in found.items():
-            if value != wanted and value is not None and wanted is not None:
+        wanted = models[origin].config.get(key)
+        for label, model in models.items():
+            found = model.config.get(key)
+            if found and wanted and str(found).lower() != str(wanted).lower():
                 raise WeightsError(
-                    f"{label} has {key} {value} and {origin} {wanted}; expected models of one "
+                    f"{label} has {key} {found} and {origin} {wanted}; expected models of one "
                     "architecture"
                 )
 
