@@ -64,17 +64,30 @@ def calls(monkeypatch):
 def test_verbs_and_flags_are_frozen():
     """A new flag is a decision: most of what a run needs belongs into its settings."""
     command = typer.main.get_command(cli.app)
-    surface = {
-        name: [opt for param in verb.params for opt in param.opts]
-        for name, verb in command.commands.items()
-    }
+
+    def surface(group):
+        return {
+            name: [opt for param in verb.params for opt in param.opts]
+            for name, verb in group.commands.items()
+        }
+
     assert [opt for param in command.params for opt in param.opts] == ["--verbose", "--version"]
-    assert surface == {
+    assert surface(command) == {
         "fuse": ["recipe", "--set", "--out", "--dry-run"],
         "teach": ["recipe", "--only", "--set", "--out", "--dry-run"],
         "match": ["target", "sources", "--text", "--json", "--out", "--set", "--dry-run"],
         "demo": ["--seed", "--quick", "--set", "--out", "--dry-run"],
         "report": ["run", "--set", "--out", "--dry-run"],
+        "diff": ["a", "b", "--json", "--out", "--set", "--dry-run"],
+        "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
+        "merge": [],
+    }
+    assert surface(command.commands["merge"]) == {
+        "recipe": [
+            *("recipe", "folder", "--explain", "--json", "--threads", "--device", "--shard-gb"),
+            *("--set", "--out", "--dry-run"),
+        ],
+        "search": ["recipe", "--set", "--out", "--json", "--dry-run"],
     }
 
 
@@ -82,7 +95,7 @@ def test_the_version(inarch_says):
     assert inarch_says("--version") == (0, f"inarch {inarch.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fuse", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments):
     code = """if True:
         import atexit, sys
