@@ -169,8 +169,8 @@ def _add(models_KN: Any, base_N: Any, mode: Any, rows_RB: Any, sums_PL: Any) -> 
     first = num_rows - models_KN.shape[0]
     for start in range(0, base_N.size - BLOCK + 1, BLOCK):
         base_B = base_N[start : start + BLOCK]
-        if first:
-            rows_RB[0] = base_B
+        for i in range(BLOCK if first else 0):
+            rows_RB[0, i] = base_B[i]
         for k in range(models_KN.shape[0]):
             model_B, row_B = models_KN[k, start : start + BLOCK], rows_RB[first + k]
             if mode == DELTAS:
