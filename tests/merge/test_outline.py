@@ -65,9 +65,7 @@ class TestBases:
         assert whole(found) == (["a", "base"], None)
         found = made(text + "models: [{model: a, parameters: {weight: 1}}]")
         assert whole(found) == (["a"], None)
-        assert found.notes == (
-            "base_model: takes no part with this method; the result takes after it",
-        )
+        assert found.notes == ("base_model: takes no part in the merge; the result takes after it",)
         assert found.labels == ("a", "base")
 
     def test_passthrough_only_takes_after_it(self, made):
@@ -99,6 +97,18 @@ class TestCopies:
         )
         assert [slice_.copies for slice_ in found.modules[None]] == [True, False]
         assert found.notes == ("slices.0: one model only, which is copied",)
+
+    def test_what_a_copied_source_is_given_has_no_effect(self, made):
+        found = made(
+            TIES + "slices:\n- parameters: {density: 1}\n  sources:\n"
+            "  - {model: a, layer_range: [0, 1], parameters: {weight: 2}}"
+        )
+        assert found.notes == (
+            "base_model: takes no part in the merge; the result takes after it",
+            "slices.0: one model only, which is copied",
+            "slices.0.parameters.density: has no effect, as the model is copied",
+            "slices.0.sources.0.parameters.weight: has no effect, as the model is copied",
+        )
 
     def test_linear_weighs_a_lone_source(self, made):
         text = "merge_method: linear\nparameters: {weight: 1}\n"

@@ -108,6 +108,16 @@ class TestJobs:
             "parameters.weight.0: no tensor that this could be about has `modelnorm` in its name",
         )
 
+    def test_filters_of_a_base_are_told_of_once(self, folder):
+        a, base = llama(folder / "a"), llama(folder / "b")
+        values = [{"filter": "mlp", "value": 0.6}, {"value": 1}]
+        models = [{"model": a}, {"model": base, "parameters": {"weight": values}}]
+        text = {"merge_method": "ties", "models": models, "base_model": base}
+        plan = plan_of(folder, json.dumps(text | {"parameters": {"weight": 1}}))
+        assert plan.notes == (
+            "models.1.parameters.weight: has no effect, as this model is the base",
+        )
+
     @pytest.mark.parametrize(("density", "kept"), [(0, 0.0), (1, 2.0)])
     def test_the_ends_of_density(self, folder, density, kept):
         a, base = llama(folder / "a", 2.0), llama(folder / "b", 0.0)

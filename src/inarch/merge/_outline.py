@@ -52,7 +52,7 @@ class Outline(NamedTuple):
     base: str | None
     """The recipe's base model."""
     levels: tuple[Level, ...]
-    """All places with parameters, apart from those of bases."""
+    """All places with parameters, apart from those that nobody reads."""
     notes: tuple[str, ...]
     """What has no effect, and other things that the user should know."""
 
@@ -142,19 +142,27 @@ def _outline(config: MergeConfig, methods: Mapping[str, Method]) -> Outline:
     notes += [
         f"parameters: {key}: {value}, as the recipe says none" for key, value in implied.items()
     ]
-    bases = {part.base.levels[0].path for part in parts if part.base is not None}
+    unheard = dict(_unheard(parts))
     known = describe(method.settings)
     notes += _grouped(
-        (
-            ((*path, key), "has no effect, as this model is the base")
-            for path, values in own
-            for key in values
-            if path in bases and key in known
-        )
+        ((*path, key), f"has no effect, as {unheard[path]}")
+        for path, values in (*shared, *own)
+        for key in values
+        if path in unheard and key in known
     )
-    heard = (*shared, *(one for one in own if one.path not in bases))
+    heard = tuple(one for one in (*shared, *own) if one.path not in unheard)
     written = dict.fromkeys((*_written(config), *([base] if base else [])))
     return Outline(modules, tuple(written), base, heard, tuple(notes))
+
+
+def _unheard(parts: Sequence[Slice]) -> Iterator[tuple[KeyPath, str]]:
+    """Return where a recipe gives parameters that nobody reads, and why."""
+    for part in parts:
+        if part.base is not None and part.base.levels[0] not in part.shared:
+            yield part.base.levels[0].path, "this model is the base"
+        if part.copies:
+            places = (part.models[0].levels[0].path, (*part.path, "parameters"))
+            yield from ((place, "the model is copied") for place in places)
 
 
 def _grouped(warnings: Iterable[tuple[KeyPath, str]]) -> list[str]:
@@ -201,7 +209,7 @@ def _written(config: MergeConfig) -> Iterator[str]:
 def _idle(config: MergeConfig, base: str | None, labels: Sequence[str]) -> Iterator[str]:
     """Return what a recipe says beside parameters that changes nothing."""
     if base is not None and base not in labels:
-        yield show(("base_model",), "takes no part with this method; the result takes after it")
+        yield show(("base_model",), "takes no part in the merge; the result takes after it")
     if config.int8_mask is not None:
         yield show(("int8_mask",), "has no effect")
     for _, (path, part) in _parts(config).items():
