@@ -83,6 +83,13 @@ class TestHeads:
         config = {"num_hidden_layers": 1, "tie_word_embeddings": True}
         assert made(config, 0)[0]["tie_word_embeddings"] is False
 
+    def test_the_text_of_a_model_that_sees_is_untied_too(self):
+        config = {"text_config": {"tie_word_embeddings": True}, "vision_config": {"x": 1}}
+        found, _ = rewrite(config, [], "float32", True)
+        assert found["tie_word_embeddings"] is False
+        assert found["text_config"] == {"tie_word_embeddings": False}
+        assert found["vision_config"] == {"x": 1}
+
     def test_without_one_nothing_is_said(self):
         assert "tie_word_embeddings" not in made({"num_hidden_layers": 1}, 0, untied=False)[0]
 

@@ -114,6 +114,8 @@ class TestTied:
             "b": model(EMBED, HEAD, tie_word_embeddings=True),
         }
         assert list(targets(models, slice_("a", "b"))) == [EMBED]
+        models["a"] = model(EMBED, HEAD, text_config={"tie_word_embeddings": True})
+        assert list(targets(models, slice_("a", "b"))) == [EMBED]
         models["b"] = model(EMBED, HEAD, tie_word_embeddings=False)
         assert targets(models, slice_("a", "b"))[HEAD] == (EMBED, HEAD, 0.0)
 

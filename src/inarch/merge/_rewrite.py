@@ -62,8 +62,10 @@ def rewrite(
     )
     if not {"dtype", "torch_dtype"} & made.keys():
         made["torch_dtype"] = dtype
-    if untied and made.get("tie_word_embeddings") is not False:
+    if untied:
         made["tie_word_embeddings"] = False
+        for section in set(_SECTIONS["text_decoder"]) & made.keys():
+            made[section] = {**made[section], "tie_word_embeddings": False}
     notes: list[str] = []
     for layers in stacks:
         if layers.changed:

@@ -99,7 +99,9 @@ def index(model: Described) -> Index:
     """
     names = [name for name, info in model.tensors.items() if not is_buffer(name, info.shape)]
     embeddings = tuple(name for name in names if is_embedding(name))
-    if model.config.get("tie_word_embeddings") is True and embeddings:
+    text = model.config.get("text_config")
+    settings = {**(text if isinstance(text, dict) else {}), **model.config}
+    if settings.get("tie_word_embeddings") is True and embeddings:
         names = [name for name in names if not is_head(name)]
     made: dict[str, Module] = {}
     known = {canonical(name): name for name in names}
