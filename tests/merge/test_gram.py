@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from inarch.merge import _gram
-from inarch.merge._gram import BASE_FIRST, DELTAS, MODELS, gram, row_products, total, whole_gram
+from inarch.merge._gram import (
+    BASE_FIRST,
+    DELTAS,
+    MODELS,
+    part_products,
+    row_products,
+    total,
+    whole_gram,
+)
 from inarch.merge._stack import ArrayStack, Part
 
 from .merging import f32
@@ -23,6 +31,15 @@ def exact(rows):
 def random_part(num, size, seed=0):
     rng = np.random.default_rng(seed)
     return Part(0, f32(rng.normal(size=(num, size))), f32(rng.normal(size=size)))
+
+
+def gram(part, rows):
+    """As a matrix."""
+    products = part_products(part, rows)
+    num = int((2 * len(products)) ** 0.5)
+    made = np.zeros((num, num))
+    made[np.triu_indices(num)] = products
+    return made + np.triu(made, 1).T
 
 
 def test_by_hand():

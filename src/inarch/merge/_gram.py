@@ -17,6 +17,7 @@ import numpy.typing as npt
 from inarch.compiled import compiled
 from inarch.merge._stack import Array, Part, Stack, namespace
 
+Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
 STRIPS, LANES = 8, 128
@@ -27,42 +28,38 @@ base all three are the models."""
 
 
 def whole_gram(stack: Stack, rows: int) -> Matrix:
-    """Return the inner products over the whole tensor, as `gram` does; reads it once."""
-    num_rows = stack.num_models + (stack.has_base and rows == BASE_FIRST)
-    return np.zeros((num_rows, num_rows)) + total(stack, lambda part: gram(part, rows))
-
-
-def gram(part: Part, rows: int) -> Matrix:
-    """Return the inner products of the rows of a part in float64, ``[R, R]``.
+    """Return the inner products over the whole tensor in float64, ``[R, R]``; reads it once.
 
     Args:
-        part: A stretch of the tensor.
+        stack: The tensor.
         rows: ``MODELS``, ``DELTAS`` or ``BASE_FIRST``.
+    """
+    num_rows = stack.num_models + (stack.has_base and rows == BASE_FIRST)
+    made_RR = np.empty((num_rows, num_rows))
+    upper = np.triu_indices(num_rows)
+    made_RR[upper] = made_RR.T[upper] = total(stack, lambda part: part_products(part, rows))
+    return made_RR
+
+
+def part_products(part: Part, rows: int) -> Vector:
+    """Return the inner products of the rows of a part in float64, ``[P]``.
+
+    Pairs are in the order of an upper triangle: 00, 01, 11 for two rows.
     """
     models_KN, base_N = part.models_KN, part.base_N
     mode = MODELS if base_N is None else rows
-    num_rows, size = len(models_KN) + (mode == BASE_FIRST), models_KN.shape[1]
-    whole = size - size % BLOCK
+    num_rows = len(models_KN) + (mode == BASE_FIRST)
     sums_PL = _aligned(num_rows * (num_rows + 1) // 2, LANES)
     if isinstance(models_KN, np.ndarray) and _add_compiled is not None:
         rows_RB = _aligned(num_rows, BLOCK)
         _add_compiled(models_KN, models_KN[0] if base_N is None else base_N, mode, rows_RB, sums_PL)
-    elif whole:
-        _add_plain(_rows(models_KN, base_N, mode, slice(whole)), sums_PL)
-    sums_P = sums_PL.sum(axis=1)
-    if whole < size:
-        rest = _pairs(_rows(models_KN, base_N, mode, slice(whole, size)))
-        sums_P += [float((row_N * other_N).sum()) for row_N, other_N in rest]
-    made_RR = np.empty((num_rows, num_rows))
-    upper = np.triu_indices(num_rows)
-    made_RR[upper] = made_RR.T[upper] = sums_P
-    return made_RR
+    else:
+        _add_plain(_rows(models_KN, base_N, mode), sums_PL)
+    return sums_PL.sum(axis=1)
 
 
 def row_products(vectors_KN: Array, length: int) -> Array:
     """Return the inner products of the vectors, stretch by stretch, in float64, ``[P, V]``.
-
-    Pairs are in the order of an upper triangle: for two vectors 00, 01, 11.
 
     Args:
         vectors_KN: Float32.
@@ -100,14 +97,15 @@ def total(stack: Stack, measure: Callable[[Part], Array]) -> Array:
     return so_far
 
 
-def _rows(models_KN: Array, base_N: Array | None, mode: int, stretch: slice) -> list[Array]:
-    """Return a stretch of the rows in float64."""
+def _rows(models_KN: Array, base_N: Array | None, mode: int) -> list[Array]:
+    """Return the rows in float64, with zeros behind them that make whole blocks."""
     xp = namespace(models_KN)
-    wide = [xp.asarray(model_N[stretch], dtype=xp.float64) for model_N in models_KN]
-    if base_N is None or mode == MODELS:
-        return wide
-    wide_base = xp.asarray(base_N[stretch], dtype=xp.float64)
-    return [row_N - wide_base for row_N in wide] if mode == DELTAS else [wide_base, *wide]
+    wide = [xp.asarray(model_N, dtype=xp.float64) for model_N in models_KN]
+    if base_N is not None and mode != MODELS:
+        wide_base = xp.asarray(base_N, dtype=xp.float64)
+        wide = [wide_base, *wide] if mode == BASE_FIRST else [row_N - wide_base for row_N in wide]
+    missing = -models_KN.shape[1] % BLOCK
+    return [xp.concatenate([row_N, xp.broadcast_to(0 * row_N[:1], (missing,))]) for row_N in wide]
 
 
 def _pairs(rows: list[Array]) -> list[tuple[Array, Array]]:
@@ -167,18 +165,18 @@ def _row_products(vectors_KN: Any, length: Any, sums_PL: Any, products_PV: Any) 
 def _add(models_KN: Any, base_N: Any, mode: Any, rows_RB: Any, sums_PL: Any) -> None:
     num_rows = rows_RB.shape[0]
     first = num_rows - models_KN.shape[0]
-    for start in range(0, base_N.size - BLOCK + 1, BLOCK):
+    origin = 1.0 if mode == DELTAS else 0.0
+    for start in range(0, base_N.size, BLOCK):
         base_B = base_N[start : start + BLOCK]
-        for i in range(BLOCK if first else 0):
+        size = base_B.size
+        if size < BLOCK:
+            rows_RB[:] = 0
+        for i in range(size if first else 0):
             rows_RB[0, i] = base_B[i]
         for k in range(models_KN.shape[0]):
             model_B, row_B = models_KN[k, start : start + BLOCK], rows_RB[first + k]
-            if mode == DELTAS:
-                for i in range(BLOCK):
-                    row_B[i] = np.float64(model_B[i]) - np.float64(base_B[i])
-            else:
-                for i in range(BLOCK):
-                    row_B[i] = model_B[i]
+            for i in range(size):
+                row_B[i] = np.float64(model_B[i]) - origin * np.float64(base_B[i])
         pair = 0
         for j in range(num_rows):
             for k in range(j, num_rows):
