@@ -86,8 +86,9 @@ def test_colours_can_be_read(mode):
             assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
     assert contrast(colour["text"], colour["warn"]) >= 4.5
     # the darkest cell of a heat map: 60% of its colour over the card
-    cell = [0.6 * a + 0.4 * b for a, b in zip(colour["cell"], colour["card"], strict=True)]
-    assert contrast(colour["text"], cell) >= 4.5
+    for kind in ("cell", "below"):
+        cell = [0.6 * a + 0.4 * b for a, b in zip(colour[kind], colour["card"], strict=True)]
+        assert contrast(colour["text"], cell) >= 4.5
     for line in ("accent", "second", "quiet"):
         assert contrast(colour[line], colour["card"]) >= 3.0
 

@@ -33,11 +33,11 @@ def print_map(title: str, shown: LayerMap, largest: float) -> None:
         for column in ("", *columns):
             table.add_column(brief(column), width=width, justify="right", overflow="fold")
         for name, values in shown.rows:
-            cells = [_cell(value, unit, largest, (width, digits)) for value in values]
-            if len(values) == len(shown.columns):
-                table.add_row(name, "", *cells[start : start + per_table])
+            if isinstance(values, tuple):
+                part = values[start : start + per_table]
+                table.add_row(name, "", *(_cell(v, unit, largest, (width, digits)) for v in part))
             elif start == 0:
-                table.add_row(name, *cells)
+                table.add_row(name, _cell(values, unit, largest, (width, digits)))
         show.output.print(table)
         show.output.print()
 

@@ -39,7 +39,8 @@ def show_search(found: "Found") -> None:
     score = found.settings.score
     shown = Search(found.rows, found.best, score.unit, score.lower_is_better)
     names = list(found.settings.search)
-    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=score.unit)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=score.unit)
+    table.add_column("", no_wrap=True)
     for title in ("score", "held out", *names):
         table.add_column(title, justify="right", no_wrap=title in ("score", "held out"))
     plain = [row for row in shown.trials if row["trial"] == 0]
@@ -49,7 +50,7 @@ def show_search(found: "Found") -> None:
         held_out = found.best["held_out"] if is_best else row["held_out"]
         values = row.get("values") or {}
         table.add_row(
-            Text(Path(row["name"]).name.replace(" ", "\N{NO-BREAK SPACE}")),
+            Text(Path(row["name"]).name),
             f"{row['score']:.4f}",
             "" if held_out is None else f"{held_out:.4f}",
             *(value_text(values[name]) if name in values else "" for name in names),

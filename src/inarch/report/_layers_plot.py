@@ -46,11 +46,12 @@ def layers(
     for i, (name, values) in enumerate(shown.rows):
         y = top + _HIGH * i
         body.append(_name(0, y + 11, name, _LEFT - 4, "axis"))
-        is_outside = len(values) < len(shown.columns)
-        for j, value in enumerate(values):
-            column = name if is_outside else f"{name}, {shown.columns[j]}"
-            box = (_LEFT + wide * j, y, WIDTH - _LEFT if is_outside else wide)
-            body.append(_cell(box, value, column, largest, form))
+        if not isinstance(values, tuple):
+            body.append(_cell((_LEFT, y, WIDTH - _LEFT), values, name, largest, form))
+            continue
+        for j, (column, value) in enumerate(zip(shown.columns, values, strict=True)):
+            box = (_LEFT + wide * j, y, wide)
+            body.append(_cell(box, value, f"{name}, {column}", largest, form))
     return Figure(*figure, top + _HIGH * len(shown.rows) + 4, join(body))
 
 

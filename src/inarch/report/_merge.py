@@ -77,9 +77,12 @@ def explained(rows: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 
 def _numbers(label: str, shown: LayerMap) -> Markup:
-    width = len(shown.columns)
     rows = [
-        (name, *("–" if v is None else f"{v:.4g}" for v in values), *[""] * (width - len(values)))
+        (name, *map(_figure, values)) if isinstance(values, tuple) else (name, _figure(values))
         for name, values in shown.rows
     ]
     return table(("layer", *shown.columns), rows, label)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -168,10 +168,10 @@ def _all(found: Search) -> Markup:
 
 
 def value_text(value: Any) -> str:
-    """Return what a name of a search stood for."""
+    """Return what a name of a search stood for, in three digits."""
     if isinstance(value, list | tuple):
         return ", ".join(map(value_text, value))
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _score(value: float | None) -> str:

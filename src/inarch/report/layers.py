@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _Values = tuple[float | None, ...]
-_Row = tuple[str, _Values]
+_Row = tuple[str, _Values | float]
 
 
 class LayerMap(NamedTuple):
@@ -20,13 +20,14 @@ class LayerMap(NamedTuple):
     columns: tuple[str, ...]
     """Matrices of a layer, named as briefly as tells them apart."""
     rows: tuple[_Row, ...]
-    """Each layer with its numbers; None where it has no such matrix. A tensor that is in no layer
-    is a row with one number."""
+    """Each layer with its numbers, None where it has no such matrix; a tensor that is in no layer
+    with its one number."""
 
     @property
     def numbers(self) -> list[float]:
         """Return all numbers."""
-        return [value for _, values in self.rows for value in values if value is not None]
+        rows = (values if isinstance(values, tuple) else (values,) for _, values in self.rows)
+        return [value for values in rows for value in values if value is not None]
 
 
 _ORDER = (
@@ -81,7 +82,7 @@ def layer_map(numbers: Mapping[str, float]) -> LayerMap:
     named = dict(zip(outside, _shortest([_stem(name) for name in outside]), strict=True))
     front, back = (
         [
-            (named[name], (numbers[name],))
+            (named[name], numbers[name])
             for name in sorted(outside, key=is_head)
             if is_behind(name) == behind
         ]
