@@ -70,16 +70,17 @@ def total(changes: Iterable[Change]) -> Change:
     if not parts:
         return Change()
     num, changed, square, square_a, square_b, product, largest = zip(*parts, strict=True)
-    sums = (math.fsum(values) for values in (square, square_a, square_b, product))
-    return Change(sum(num), sum(changed), *sums, max(largest))
+    sums = [math.fsum(values) for values in (square, square_a, square_b, product)]
+    return Change(sum(num), sum(changed), sums[0], sums[1], sums[2], sums[3], max(largest))
 
 
 def measure(a_N: Floats, b_N: Floats) -> Change:
     """Return the change from `a_N` to `b_N`, both finite and contiguous."""
     totals_6J = np.zeros((6, LANES))
     (_add_compiled or _add)(a_N, b_N, totals_6J)
-    changed, *sums = (math.fsum(total_J) for total_J in totals_6J[:5])
-    return Change(len(a_N), int(changed), *sums, float(totals_6J[5].max()))
+    changed, square, square_a, square_b, product = (math.fsum(total_J) for total_J in totals_6J[:5])
+    largest = float(totals_6J[5].max())
+    return Change(len(a_N), int(changed), square, square_a, square_b, product, largest)
 
 
 def _add(a_N: Any, b_N: Any, totals_6J: Any) -> None:

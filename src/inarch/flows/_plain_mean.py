@@ -12,7 +12,7 @@ def plain_mean(config: MergeConfig) -> MergeConfig:
     Slices, tokenizer and formats are those of `config`. The base takes part only where there would
     be a single model without it, as in slerp. A slice of one source is a copy.
     """
-    data = to_dict(config)
+    data: dict[str, Any] = to_dict(config)
     base = None if config.merge_method == "passthrough" else data.get("base_model")
     parts = [data, *(data.get("modules") or {}).values()]
     for part in parts:

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
-from pathlib import Path
 
 from inarch.io.headers import TensorInfo
 from inarch.io.hub import find_folder
 from inarch.io.weights import Checkpoint
 from inarch.merge._adapters import Adapter
-from inarch.merge._config import MergeConfig, ModelRef
+from inarch.merge._config import MergeConfig, ModelRef, ModuleEntry
 from inarch.merge._jobs import Source
 from inarch.merge._layout import TokenModel
 from inarch.merge._names import is_embedding
@@ -71,7 +70,7 @@ def open_models(refs: Mapping[str, ModelRef]) -> Iterator[dict[str, OpenModel]]:
         models = {}
         for label, ref in refs.items():
             checkpoint = opened.enter_context(Checkpoint.open(str(ref.model), label))
-            adapter = ref.lora and Adapter.open(Path(find_folder(str(ref.lora))), label)
+            adapter = Adapter.open(find_folder(str(ref.lora)), label) if ref.lora else None
             models[label] = OpenModel(label, checkpoint, adapter)
             opened.callback(models[label].close)
         yield models
@@ -79,7 +78,7 @@ def open_models(refs: Mapping[str, ModelRef]) -> Iterator[dict[str, OpenModel]]:
 
 def refs_of(config: MergeConfig) -> dict[str, ModelRef]:
     """Return all models that a recipe speaks of, by their labels."""
-    parts = [config, *(config.modules or {}).values()]
+    parts: list[MergeConfig | ModuleEntry] = [config, *(config.modules or {}).values()]
     refs = [entry.model for part in parts for entry in part.models or ()]
     for part in parts:
         for entry in part.slices or ():

@@ -69,9 +69,9 @@ def rewrite(
     notes: list[str] = []
     for layers in stacks:
         if layers.changed:
-            section = next((key for key in _SECTIONS.get(layers.module, ()) if key in config), None)
-            part, found = _renumber(config if section is None else config[section], layers, section)
-            made = made | part if section is None else made | {section: made[section] | part}
+            inner = next((key for key in _SECTIONS.get(layers.module, ()) if key in config), None)
+            part, found = _renumber(config if inner is None else config[inner], layers, inner)
+            made = made | part if inner is None else made | {inner: made[inner] | part}
             notes += found
     return made, notes
 
