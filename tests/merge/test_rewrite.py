@@ -14,7 +14,7 @@ def stacked(config, *layers, module="default", section=None):
     return Layers(module, old, tuple((config, layer) for layer in layers))
 
 
-def made(config, *layers, untied=True, **kwargs):
+def made(config, *layers, untied=False, **kwargs):
     return rewrite(config, [stacked(config, *layers, **kwargs)], "bfloat16", untied)
 
 
@@ -37,6 +37,12 @@ def test_the_number_of_layers(key):
     layers = Layers("default", 4, tuple((config, i) for i in (0, 1, 2, 1, 2, 3)))
     found, _ = rewrite(config, [layers], "float32", False)
     assert found[key] == 6
+
+
+def test_only_keys_with_the_old_number_change():
+    config = LLAMA | {"num_layers": 2, "depth": 4}
+    found, _ = made(config, 0, 1, 2)
+    assert (found["num_hidden_layers"], found["num_layers"], found["depth"]) == (3, 2, 3)
 
 
 def test_lists_with_an_item_per_layer_follow_the_layers():
@@ -79,9 +85,9 @@ class TestWindows:
 
 class TestHeads:
     def test_a_head_of_its_own_unties(self):
-        assert made({"num_hidden_layers": 1}, 0)[0]["tie_word_embeddings"] is False
+        assert made({"num_hidden_layers": 1}, 0, untied=True)[0]["tie_word_embeddings"] is False
         config = {"num_hidden_layers": 1, "tie_word_embeddings": True}
-        assert made(config, 0)[0]["tie_word_embeddings"] is False
+        assert made(config, 0, untied=True)[0]["tie_word_embeddings"] is False
 
     def test_the_text_of_a_model_that_sees_is_untied_too(self):
         config = {"text_config": {"tie_word_embeddings": True}, "vision_config": {"x": 1}}
@@ -91,7 +97,7 @@ class TestHeads:
         assert found["vision_config"] == {"x": 1}
 
     def test_without_one_nothing_is_said(self):
-        assert "tie_word_embeddings" not in made({"num_hidden_layers": 1}, 0, untied=False)[0]
+        assert "tie_word_embeddings" not in made({"num_hidden_layers": 1}, 0)[0]
 
 
 class TestSections:

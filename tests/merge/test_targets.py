@@ -103,6 +103,13 @@ class TestTied:
         found = targets(models, slice_(*order))
         assert found[HEAD] == (*(stored[label] for label in order), 0.0)
 
+    def test_a_head_that_the_file_ties_to_one_of_several_tables(self):
+        tables = ("model.embed_tokens.weight", "audio.embed_tokens.weight")
+        models = {"a": model(*tables, HEAD), "b": model(*tables, tied=True)}
+        indexes = {label: index(one) for label, one in models.items()}
+        found = find_targets([("default", (slice_("a", "b"),))], indexes)
+        assert {one.name: one.inputs for one in found}[HEAD] == (HEAD, EMBED)
+
     def test_one_that_nobody_told_is_tied(self):
         # A base model, say, saved without its head's class.
         models = {"a": model(EMBED, HEAD), "b": model(EMBED)}

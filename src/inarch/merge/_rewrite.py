@@ -64,8 +64,8 @@ def rewrite(
         made["torch_dtype"] = dtype
     if untied:
         made["tie_word_embeddings"] = False
-        for section in set(_SECTIONS["text_decoder"]) & made.keys():
-            made[section] = {**made[section], "tie_word_embeddings": False}
+        for key in set(_SECTIONS["text_decoder"]) & made.keys():
+            made[key] = {**made[key], "tie_word_embeddings": False}
     notes: list[str] = []
     for layers in stacks:
         if layers.changed:
