@@ -6,8 +6,8 @@ The models (and their base) are made once: 22 layers, hidden 2048, bfloat16, sha
 program is a process of its own on the same files, with a warm page cache: mergekit as
 ``mergekit-yaml`` with both of the flags that were found to matter, inarch as ``inarch merge``, and
 the limit: every input read once and the output written once, in parts, by two threads, with no sum
-at all. Reported: wall and CPU seconds of the whole process, and the most anonymous memory. The first
-run of inarch after an installation compiles its loops, once per machine; it is reported as such.
+at all. Reported: wall and CPU seconds of the whole process, and the most anonymous memory. The
+first run of inarch after an installation compiles its loops, once per machine; it is named so.
 """
 
 import argparse
