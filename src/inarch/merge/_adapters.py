@@ -102,11 +102,10 @@ class Adapter:
         for name, key in self._whole.items():
             found = self._place(name, made)
             made[found] = self._replacement(key, made[found], found)
-        stay_tied = bool(self.config.get("ensure_weight_tying"))
         for module, (key_a, key_b) in self._pairs.items():
             found = self._place(f"{module}.weight", made)
-            if not (stay_tied and found in aliases):
-                made[found] = self._update(module, made[found], key_a, key_b)
+            made[found] = self._update(module, made[found], key_a, key_b)
+        stay_tied = bool(self.config.get("ensure_weight_tying"))
         for alias, kept in aliases.items():
             head, other, before = made[alias], made[kept], tensors[kept]
             is_resized = head is before and other.shape != before.shape
