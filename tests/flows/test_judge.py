@@ -30,7 +30,7 @@ def written(path: Path, rows: list[dict[str, object]]) -> str:
 
 
 def texts(path: Path, number: int = 8) -> str:
-    return written(path, [{"text": f"Row {i}. {TEXT[i % 4]}"} for i in range(number)])
+    return written(path, [{"text": f"Row {i} – {TEXT[i % 4]}"} for i in range(number)])
 
 
 def bits_by_hand(model: Path, contents: list[str]) -> float:

@@ -64,16 +64,27 @@ def test_the_fit_is_the_best_of_its_grid():
     assert lengths[0] < lengths[1]
     assert noise == min(_propose._NOISES)
 
-    def log_posterior(lengths: np.ndarray) -> float:
-        cov = _propose._kernel(points, points, (0, 0), lengths) + noise * np.eye(12)
-        sign, log_det = np.linalg.slogdet(cov)
-        prior = sum((math.log(x) - math.sqrt(2) - math.log(2) / 2) ** 2 / (2 * 3) for x in lengths)
-        return -(goals @ np.linalg.inv(cov) @ goals) / 2 - sign * log_det / 2 - prior
-
     grid = _propose._LENGTHS * math.sqrt(2)
     for d in (0, 1):
         others = [np.where(np.arange(2) == d, length, lengths) for length in grid]
-        assert log_posterior(lengths) >= max(map(log_posterior, others)) - 1e-6
+        values = [_propose._evidence(points, goals, (0, 0), (other, noise)) for other in others]
+        assert _propose._evidence(points, goals, (0, 0), (lengths, noise)) == max(values)
+
+
+def test_evidence_against_the_density():
+    points, goals = rng(4).random((7, 2)), rng(5).standard_normal(7)
+
+    def log_probability(lengths: list[float], noise: float) -> float:
+        cov = _propose._kernel(points, points, (0, 0), np.array(lengths)) + noise * np.eye(7)
+        sign, log_det = np.linalg.slogdet(cov)
+        assert sign == 1
+        offs = [math.log(length) - math.sqrt(2) - math.log(2) / 2 for length in lengths]
+        prior = sum(-(off**2) / 2 / 3 for off in offs)
+        return -(goals @ np.linalg.inv(cov) @ goals) / 2 - log_det / 2 + prior
+
+    for lengths, noise in (([0.3, 2.0], 1e-2), ([5.0, 0.1], 1e-1), ([1.0, 1.0], 1e-4)):
+        found = _propose._evidence(points, goals, (0, 0), (np.array(lengths), noise))
+        assert found == pytest.approx(log_probability(lengths, noise), rel=1e-6)
 
 
 def cost(point: np.ndarray) -> float:

@@ -115,7 +115,7 @@ def _kernel(a_ND: Floats, b_MD: Floats, num_choices: Sequence[int], lengths_D: F
 
 
 def _fit(points_ND: Floats, goals_N: Floats, num_choices: Sequence[int]) -> tuple[Floats, float]:
-    """Return the lengths and the noise under which trials and prior are most probable.
+    """Return the lengths and the noise with the largest evidence.
 
     One length for all comes first, then each in turn, twice.
     """
@@ -123,11 +123,7 @@ def _fit(points_ND: Floats, goals_N: Floats, num_choices: Sequence[int]) -> tupl
     grid = _LENGTHS * math.sqrt(num_D)
 
     def evidence(lengths_D: Floats, noise: float) -> float:
-        cov = _kernel(points_ND, points_ND, num_choices, lengths_D)
-        factor = np.linalg.cholesky(cov + noise * np.eye(len(cov)))
-        white_N = np.linalg.solve(factor, goals_N)
-        prior = ((np.log(lengths_D) - math.sqrt(2.0) - math.log(num_D) / 2) ** 2).sum() / 6.0
-        return float(-(white_N**2).sum() / 2 - np.log(np.diag(factor)).sum() - prior)
+        return _evidence(points_ND, goals_N, num_choices, (lengths_D, noise))
 
     options = [(np.full(num_D, length), noise) for length in grid for noise in _NOISES]
     lengths_D, noise = max(options, key=lambda option: evidence(*option))
@@ -135,6 +131,22 @@ def _fit(points_ND: Floats, goals_N: Floats, num_choices: Sequence[int]) -> tupl
         tried = [np.where(np.arange(num_D) == d, length, lengths_D) for length in grid]
         lengths_D = max(tried, key=lambda lengths: evidence(lengths, noise))
     return lengths_D, noise
+
+
+def _evidence(
+    points_ND: Floats, goals_N: Floats, num_choices: Sequence[int], fitted: tuple[Floats, float]
+) -> float:
+    """Return the log-probability of the trials and of the lengths, less a constant.
+
+    The logarithm of a length is normal, with the mean sqrt(2) + log(D) / 2 and the variance 3.
+    """
+    lengths_D, noise = fitted
+    cov_NN = _kernel(points_ND, points_ND, num_choices, lengths_D) + noise * np.eye(len(points_ND))
+    factor = np.linalg.cholesky(cov_NN)
+    white_N = np.linalg.solve(factor, goals_N)
+    off_D = np.log(lengths_D) - math.sqrt(2.0) - math.log(len(lengths_D)) / 2
+    log_det = 2.0 * np.log(np.diag(factor)).sum()
+    return float(-(white_N @ white_N) / 2 - log_det / 2 - (off_D @ off_D) / (2 * 3))
 
 
 def _improvement(
