@@ -97,6 +97,13 @@ def test_low_rank_is_the_change_that_has_it(tmp_path):
     report = extracted(tmp_path, rank=5)
     ranks = {tensor.rank for tensor in report.tensors if tensor.way == "low_rank"}
     assert ranks == {3}
+    # With the adapter switched off, PEFT gives the base model: norms are wrapped, not overwritten.
+    config = json.loads((tmp_path / "lora" / CONFIG).read_text())
+    assert [name for name in config["modules_to_save"] if "layers.1" not in name] == [
+        "model.layers.0.input_layernorm",
+        "model.layers.0.post_attention_layernorm",
+        "model.norm",
+    ]
     tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned").eval()
     np.testing.assert_allclose(logits(loaded(tmp_path)), logits(tuned), atol=2e-5)
 
