@@ -1,0 +1,34 @@
+"""What a pruning method yields: blocks of a decoder, in the order in which they go.
+
+A decoder layer holds two residual blocks, attention and feed-forward; each adds its output to the
+residual stream, and can be left out alone.
+"""
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["mha", "mlp"]
+
+
+class Block(NamedTuple):
+    """One residual block. Blocks sort in the published order of ties: attention first, by layer."""
+
+    kind: Kind
+    """``"mha"``, attention, or ``"mlp"``, feed-forward."""
+    layer: int
+    """Index of its layer in the model as it was, from 0."""
+
+
+Unit = tuple[Block, ...]
+"""What one step removes: a block, a pair of them, or both blocks of a layer."""
+
+
+class Step(NamedTuple):
+    """One removal."""
+
+    unit: Unit
+    score: float
+    """What the method ranks by: the loss of the model without the unit, or the unit's measure."""
+    margin: float | None = None
+    """The second best score less the best; None where there was no other, or nothing was ranked."""
+    evaluations: int = 0
+    """Candidates whose loss was computed in full for this step."""
