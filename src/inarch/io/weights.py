@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -42,6 +43,7 @@ class Checkpoint:
         """What ``config.json`` says; empty beside a single file without one."""
         self._files = files
         self._maps = {file: _map(file) for file in files}
+        self._opened = {file: os.open(file, os.O_RDONLY) for file in files}
         self._places = {
             tensor.name: (tensor, file, start)
             for file, header in files.items()
@@ -84,8 +86,15 @@ class Checkpoint:
         return np.frombuffer(self._maps[file], storage(tensor.dtype), tensor.num_elements, start)
 
     def will_need(self, name: str, start: int = 0, end: int | None = None) -> None:
-        """Ask for a tensor's numbers ``[start, end)`` to be read from disk meanwhile."""
-        self._advise("MADV_WILLNEED", name, start, end)
+        """Ask for a tensor's numbers ``[start, end)`` to be read from disk meanwhile.
+
+        Nothing is asked where they seem to be in memory: the system would look at every page.
+        """
+        tensor, file, place = self._places[name]
+        size = item_size(tensor.dtype)
+        last = place + size * (tensor.num_elements if end is None else end) - 1
+        if not _is_cached(self._opened[file], place + size * start, last):
+            self._advise("MADV_WILLNEED", name, start, end)
 
     def forget(self, name: str, start: int = 0, end: int | None = None) -> None:
         """Give the memory of a tensor's numbers ``[start, end)`` back; they may be read again."""
@@ -128,7 +137,9 @@ class Checkpoint:
                 mapped.close()
             except BufferError:  # goes with the last view
                 continue
-        self._maps = {}
+        for opened in self._opened.values():
+            os.close(opened)
+        self._maps, self._opened = {}, {}
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +151,17 @@ class Checkpoint:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _is_cached(opened: int, first: int, last: int) -> bool:
+    """Return whether the first, middle and last byte of a stretch can be read without waiting."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        places = (first, (first + last) // 2, last)
+        return all(os.preadv(opened, [bytearray(1)], at, os.RWF_NOWAIT) == 1 for at in places)
+    except OSError:
+        return False
 
 
 def _map(file: Path) -> mmap.mmap:

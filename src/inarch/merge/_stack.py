@@ -17,7 +17,7 @@ Array = Any
 """A float32 array: ``numpy.ndarray``, or ``torch.Tensor`` on an accelerator."""
 T = TypeVar("T")
 
-PART_ELEMENTS = 1 << 17
+PART_ELEMENTS = 1 << 18
 """Elements of a part: with a few models, what a core's cache holds. Fixed, as sums over parts are
 rounded in their order: the result must not depend on the number of threads."""
 
