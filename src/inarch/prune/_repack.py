@@ -1,0 +1,69 @@
+"""The blocks that survive, as a sequence of whole layers that is as short as can be.
+
+A sequential decoder is a chain of residual blocks A0 M0 A1 M1 ..., attention and feed-forward.
+Any attention with the feed-forward that comes right behind it, whatever layer either is from, is a
+layer again; what finds no partner gets one that adds nothing.
+
+Source:   what a stock decoder class can hold; no paper.
+"""
+
+from collections.abc import Collection, Hashable, Sequence
+from typing import NamedTuple
+
+from inarch.prune._order import Block, Kind
+
+
+class Slot(NamedTuple):
+    """One layer of the smaller model: the layers that its two blocks are from."""
+
+    mha: int | None
+    """Source of the attention; None for a pad, which adds nothing to the residual stream."""
+    mlp: int | None
+    """Source of the feed-forward; None for a pad."""
+
+    @property
+    def pads(self) -> tuple[Kind, ...]:
+        """The kinds of block that are pads."""
+        return tuple(kind for kind in ("mha", "mlp") if getattr(self, kind) is None)
+
+
+def repack(
+    num_layers: int,
+    removed: Collection[Block],
+    *,
+    parallel: bool = False,
+    per_layer: Sequence[Hashable] | None = None,
+) -> tuple[Slot, ...]:
+    """Return the layers that hold the surviving blocks, in the order of the residual stream.
+
+    There is no choice in it: an attention pairs with the feed-forward that directly follows it
+    among the survivors, and only that one.
+
+    Args:
+        num_layers: Layers of the model as it is.
+        removed: Blocks to leave out, of layers in [0, num_layers).
+        parallel: Attention and feed-forward of a layer read the same input, so that only blocks of
+            one layer pair.
+        per_layer: What the two blocks of each layer need in common, such as an entry of the config
+            that both may read; blocks of different layers pair only where it is equal.
+    """
+    slots: list[Slot] = []
+    waiting: int | None = None  # an attention that may still get a partner
+    for layer in range(num_layers):
+        if Block("mha", layer) not in removed:
+            if waiting is not None:
+                slots.append(Slot(waiting, None))
+            waiting = layer
+        if Block("mlp", layer) not in removed:
+            if waiting is not None and not _may_pair(waiting, layer, parallel, per_layer):
+                slots.append(Slot(waiting, None))
+                waiting = None
+            slots.append(Slot(waiting, layer))
+            waiting = None
+    return (*slots, Slot(waiting, None)) if waiting is not None else tuple(slots)
+
+
+def _may_pair(mha: int, mlp: int, parallel: bool, per_layer: Sequence[Hashable] | None) -> bool:
+    if mha == mlp:
+        return True
+    return not parallel and (per_layer is None or per_layer[mha] == per_layer[mlp])
