@@ -74,7 +74,7 @@ VARIANTS: dict[str, Variant] = {
     "plain": Variant("plain training"),
     "fusellm-0.9": Variant("FuseLLM λ 0.9", FuseSettings(lambda_=0.9)),
     "fusellm-0.5": Variant("FuseLLM λ 0.5", FuseSettings(lambda_=0.5)),
-    "pairs": Variant("FuseChat", FuseSettings(lambda_=0.5, pairwise=True, when_target_wins="gold")),
+    "pairs": Variant("FuseChat", FuseSettings(lambda_=0.5, pairwise=True)),
     "self": Variant(
         "its own beliefs λ 0.5",
         FuseSettings(lambda_=0.5, include_target=False),

@@ -2,7 +2,8 @@
 
 Only tokenizers are made here; the networks begin as configs, which the same flow that trains
 anybody's model fills with weights. ``SOURCES`` know one skill each and next to nothing of the
-others. ``TARGET`` is taught all three, but only half of what there is to know of each.
+others. ``TARGET`` is taught all three, none of them long enough to be good at it: like FuseChat's
+pivot it is fair everywhere.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ class DemoModel(NamedTuple):
     """Share of each skill in what it is taught."""
     noise: dict[str, float]
     """For each skill, the probability that a piece of an answer it is taught is wrong."""
-    half: bool
-    """It is taught only half of what there is to know."""
     num_steps: int
     """Optimiser steps, of 16 chats each, that it is taught for."""
 
@@ -151,7 +150,6 @@ SOURCES = (
         config={"model_type": "llama", "num_hidden_layers": 3, **_GATED},
         shares=_mostly("fact"),
         noise=_careless_outside("fact"),
-        half=False,
         num_steps=600,
     ),
     DemoModel(
@@ -166,7 +164,6 @@ SOURCES = (
         },
         shares=_mostly("trans"),
         noise=_careless_outside("trans"),
-        half=False,
         num_steps=300,
     ),
     DemoModel(
@@ -176,7 +173,6 @@ SOURCES = (
         config={"model_type": "qwen3", "num_hidden_layers": 3, "head_dim": 32, **_GATED},
         shares=_mostly("arith"),
         noise=_careless_outside("arith"),
-        half=False,
         num_steps=800,
     ),
 )
@@ -186,9 +182,9 @@ TARGET = DemoModel(
     marks=Marks("<|user|>", "<|assistant|>", "<|endofturn|>"),
     tokenizer=_byte_bpe(1200),
     config={"model_type": "llama", "num_hidden_layers": 4, **_GATED},
-    shares={"fact": 0.25, "trans": 0.25, "arith": 0.5},
-    noise=dict.fromkeys(SKILLS, 0.1),
-    half=True,
+    # What is learnt fast is taught little and noisily, so that it is fair in all and good in none.
+    shares={"fact": 0.34, "trans": 0.08, "arith": 0.58},
+    noise={"fact": 0.2, "trans": 0.3, "arith": 0.1},
     num_steps=800,
 )
 
@@ -196,15 +192,12 @@ TARGET = DemoModel(
 def lessons(model: DemoModel, world: World, num_tasks: int, rng: Random) -> list[Task]:
     """Return what a model is taught: ``num_tasks`` random tasks in its mixture, with its noise."""
     skills = rng.choices(SKILLS, [model.shares[skill] for skill in SKILLS], k=num_tasks)
-    return [
-        spoil(draw_task(world, skill, rng, half=model.half), model.noise[skill], rng)
-        for skill in skills
-    ]
+    return [spoil(draw_task(world, skill, rng), model.noise[skill], rng) for skill in skills]
 
 
 def write_tokenizer(model: DemoModel, world: World, rng: Random, folder: Path) -> None:
     """Write a model's tokenizer, learnt from the whole world in the model's own mixture."""
-    tasks = lessons(model._replace(half=False), world, NUM_TOKENIZER_TASKS, rng)
+    tasks = lessons(model, world, NUM_TOKENIZER_TASKS, rng)
     texts = [f" {text}" for task in tasks for text in (task.prompt, task.answer)]
     marks = model.marks
     PreTrainedTokenizerFast(

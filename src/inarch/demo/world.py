@@ -100,18 +100,16 @@ def make_world(seed: int) -> World:
     return world._replace(test=tuple(tests), held_out=held_out)
 
 
-def draw_task(world: World, skill: str, rng: Random, *, half: bool = False) -> Task:
+def draw_task(world: World, skill: str, rng: Random) -> Task:
     """Return a random task with its right answer, never one of the held-out prompts.
 
     Args:
         world: What there is to know.
         skill: One of SKILLS.
         rng: Source of randomness; it is advanced.
-        half: Draw from half of what there is to know: the first half of the places and of each
-            class of words, and first operands up to half of the largest.
     """
     make = {"fact": _draw_fact, "trans": _draw_trans, "arith": _draw_arith}[skill]
-    while (task := make(world, rng, half)).prompt in world.held_out:
+    while (task := make(world, rng)).prompt in world.held_out:
         pass
     return task
 
@@ -140,13 +138,13 @@ def _fact(world: World, place: str, phrasing: str) -> Task:
     return Task("fact", phrasing.format(place), world.places[place], pools)
 
 
-def _draw_fact(world: World, rng: Random, half: bool) -> Task:
-    return _fact(world, rng.choice(_share(tuple(world.places), half)), rng.choice(PHRASINGS))
+def _draw_fact(world: World, rng: Random) -> Task:
+    return _fact(world, rng.choice(tuple(world.places)), rng.choice(PHRASINGS))
 
 
-def _draw_trans(world: World, rng: Random, half: bool) -> Task:
+def _draw_trans(world: World, rng: Random) -> Task:
     classes = (ADJECTIVES, NOUNS, VERBS, NOUNS)
-    adjective, noun, verb, other = (rng.choice(_share(words, half)) for words in classes)
+    adjective, noun, verb, other = (rng.choice(words) for words in classes)
     order = ((noun, NOUNS), (adjective, ADJECTIVES), (verb, VERBS), (other, NOUNS))
     return Task(
         "trans",
@@ -156,10 +154,10 @@ def _draw_trans(world: World, rng: Random, half: bool) -> Task:
     )
 
 
-def _draw_arith(world: World, rng: Random, half: bool) -> Task:
+def _draw_arith(world: World, rng: Random) -> Task:
     sums, results = [], []
     for _ in range(3):
-        first = rng.randint(1, LARGEST_OPERAND // 2 if half else LARGEST_OPERAND)
+        first = rng.randint(1, LARGEST_OPERAND)
         second = rng.randint(1, LARGEST_OPERAND)
         if first >= second and rng.random() < 0.5:
             sums.append(f"{first} minus {second}")
@@ -169,10 +167,6 @@ def _draw_arith(world: World, rng: Random, half: bool) -> Task:
             results.append(str(first + second))
     prompt = f"{rng.choice(BUYERS)} needs {', '.join(sums)}"
     return Task("arith", prompt, tuple(results), (NUMBERS,) * 3)
-
-
-def _share(items: tuple[str, ...], half: bool) -> tuple[str, ...]:
-    return items[: len(items) // 2] if half else items
 
 
 def _invent_words(rng: Random, num_words: int) -> list[str]:
