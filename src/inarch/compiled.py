@@ -20,6 +20,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
 
     The machine code is kept beside the source file, or in the user's cache folder. Products and
     sums are rounded one by one, as numpy rounds them: no fused multiply-add, no reordering.
+
+    Trap: numba tells whether kept code is stale by the source file of the outermost loop alone. So
+    loops that call each other share a file.
     """
     if not AVAILABLE:
         return None
