@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from inarch.prune._check import check_kind, measure, null_test
 from inarch.prune._order import Block, Kind
-from inarch.prune._owners import Call, Owners, find_owners
+from inarch.prune._owners import Owners, find_owners
 from inarch.prune._resume import entered, watched
 from inarch.prune._slots import (
     Slot,
@@ -52,7 +52,7 @@ class BlockModel:
         path: str,
         layers: nn.ModuleList,
         slots: dict[Block, Slot],
-        calls: tuple[Call, ...],
+        returned: int | None,
     ):
         self.model = model
         self.layers_path = path
@@ -61,7 +61,7 @@ class BlockModel:
         self.blocks: tuple[Block, ...] = tuple(slots)
         """Layer by layer, attention first."""
         self._slots = slots
-        self._calls = calls
+        self._returned = returned
         self._owners: dict[int, Owners] = {}
 
     @classmethod
@@ -76,11 +76,12 @@ class BlockModel:
         """
         check_kind(model)
         path, layers = decoder_layers(model)
-        slots = find_slots(layers)
+        slots, returned = find_slots(layers), None
         model.eval()
         if model.device.type != "meta":
-            slots = measure(model, slots)
-        return cls(model, path, layers, slots, null_test(model, layers, slots))
+            slots, returned = measure(model, layers, slots)
+            null_test(model, layers, slots)
+        return cls(model, path, layers, slots, returned)
 
     @property
     def num_layers(self) -> int:
@@ -109,8 +110,9 @@ class BlockModel:
 
     def _owners_of(self, layer: int) -> Owners:
         if layer not in self._owners:
+            width = self.model.config.get_text_config().hidden_size
             slots = {kind: self._slots[Block(kind, layer)] for kind in KINDS}
-            self._owners[layer] = find_owners(self.layers[layer], slots, self._calls[layer])
+            self._owners[layer] = find_owners(self.layers[layer], slots, width)
         return self._owners[layer]
 
     def _named(self, layer: int, names: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -160,7 +162,7 @@ class BlockModel:
             layer: Index of the layer; ``num_layers`` enters after the last one.
             hidden_BTD: The input of that layer, ``[B, T, D]``, as `watching` saw it.
         """
-        return entered(self.layers, layer, hidden_BTD, self._calls[0].returned)
+        return entered(self.layers, layer, hidden_BTD, self._returned)
 
     def watching(self, layers: Iterable[int]) -> AbstractContextManager[dict[int, Tensor]]:
         """Within, the inputs of layers, ``[B, T, D]``, are put into the dictionary that it yields.

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inarch.errors import WeightsError
+from inarch.numerics.head import run_with_head
 from inarch.prune._order import Block
-from inarch.prune._owners import Call
 from inarch.prune._slots import Slot, hidden_of, patched, switched_off, unpacked
 
 if TYPE_CHECKING:
@@ -31,69 +31,70 @@ def check_kind(model: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def measure(model: PreTrainedModel, slots: Mapping[Block, Slot]) -> dict[Block, Slot]:
-    """Return the slots with what blocks return filled in, as a tiny forward shows it.
+def measure(
+    model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]
+) -> tuple[dict[Block, Slot], int | None]:
+    """Return the slots with what blocks return filled in, and what layers return.
+
+    Both are lengths of tuples; None is a tensor. A tiny forward shows them.
 
     Raises:
         WeightsError: A layer does not call one of its blocks, or more than once.
     """
-    outputs: dict[Block, list[Any]] = {block: [] for block in slots}
+    modules = {block: slot.parts[-1] for block, slot in slots.items()}
+    outputs: dict[nn.Module, list[Any]] = {part: [] for part in (*modules.values(), layers[0])}
 
-    def keep(block: Block) -> Any:
-        return lambda _module, _args, output: outputs[block].append(output)
+    def keep(module: nn.Module, _args: Any, output: Any) -> None:
+        outputs[module].append(output)
 
     with ExitStack() as stack:
-        for block, slot in slots.items():
-            stack.callback(slot.parts[-1].register_forward_hook(keep(block)).remove)
-        _run_tiny(model)
-    for block, found in outputs.items():
-        if len(found) != 1:
+        for module in outputs:
+            stack.callback(module.register_forward_hook(keep).remove)
+        model(**_tiny_inputs(model), use_cache=False)
+    for block, module in modules.items():
+        if len(outputs[module]) != 1:
             raise WeightsError(
-                f"layer {block.layer} calls its {block.kind} module {len(found)} times, expected"
-                " once; blocks of this architecture cannot be removed"
+                f"layer {block.layer} calls its {block.kind} module {len(outputs[module])} times,"
+                " expected once; blocks of this architecture cannot be removed"
             )
-    return {
-        block: slot._replace(returned=_length(outputs[block][0])) for block, slot in slots.items()
+    lengths = {
+        module: len(found[0]) if isinstance(found[0], tuple) else None
+        for module, found in outputs.items()
     }
+    measured = {
+        block: slot._replace(returned=lengths[modules[block]]) for block, slot in slots.items()
+    }
+    return measured, lengths[layers[0]]
 
 
 @torch.no_grad()
-def null_test(
-    model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]
-) -> tuple[Call, ...]:
-    """Switch all blocks off, and return what each layer was called with.
-
-    Without its blocks a residual layer is the identity, bit for bit.
+def null_test(model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]) -> None:
+    """Switch all blocks off and see that each layer is the identity, bit for bit.
 
     Raises:
         WeightsError: A layer changes what passes through it.
     """
-    calls: list[Call] = []
+    index_of = {layer: index for index, layer in enumerate(layers)}
 
-    def compare(_layer: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
+    def compare(layer: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         before_BTD, after_BTD = hidden_of(args, kwargs), unpacked(output)
-        if before_BTD.device.type != "meta" and not torch.equal(before_BTD, after_BTD):
+        if not torch.equal(before_BTD, after_BTD):
             difference = (after_BTD - before_BTD).abs().max().item()
             raise WeightsError(
-                f"without attention and feed-forward, layer {len(calls)} of {type(model).__name__}"
-                f" still changes the hidden states, by up to {difference:.3g}; expected a layer"
-                " that only adds the two to them. It holds something beside them (a norm after the"
-                " sum, a norm with a bias after a block, a gate, a scale), so its blocks cannot be"
-                " removed one by one"
+                f"without attention and feed-forward, layer {index_of[layer]} of"
+                f" {type(model).__name__} still changes the hidden states, by up to"
+                f" {difference:.3g}; expected a layer that only adds the two to them. It holds"
+                " something beside them (a norm after the sum, a norm with a bias after a block, a"
+                " gate, a scale), so its blocks cannot be removed one by one"
             )
-        calls.append(Call(args, kwargs, _length(output)))
 
     with patched(switched_off(slots.values())), ExitStack() as stack:
         for layer in layers:
             stack.callback(layer.register_forward_hook(compare, with_kwargs=True).remove)
-        _run_tiny(model)
-    return tuple(calls)
+        # Its own small forward comes now, as it would not fit the inputs within `starting`.
+        run_with_head(model, _tiny_inputs(model), lambda _hidden, _head: (None,))
 
 
-def _run_tiny(model: PreTrainedModel) -> None:
+def _tiny_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
     ids_14 = torch.arange(1, 5, device=model.device)[None]
-    model(input_ids=ids_14 % model.config.get_text_config().vocab_size, use_cache=False)
-
-
-def _length(output: Any) -> int | None:
-    return len(output) if isinstance(output, tuple) else None
+    return {"input_ids": ids_14 % model.config.get_text_config().vocab_size}

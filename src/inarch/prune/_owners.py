@@ -6,31 +6,23 @@ one of the two switched off: a parameter serves the block without which the outp
 on it. Neither names nor the weights themselves matter, so it works on the meta device, and costs
 a few norms.
 
-Shapes: T = tokens, D = hidden width.
+Shapes: B = batch, T = tokens, D = hidden width.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map_only
 
 from inarch.prune._order import Kind
 from inarch.prune._slots import Slot, hidden_of, packed, patched, standing_in, unpacked
 
-
-class Call(NamedTuple):
-    """What a layer was called with."""
-
-    args: tuple[Any, ...]
-    """Its hidden states first."""
-    kwargs: dict[str, Any]
-    returned: int | None
-    """Length of the tuple that it returned; None: a tensor."""
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Owners(NamedTuple):
@@ -44,13 +36,13 @@ class Owners(NamedTuple):
     """The feed-forward does not see what attention adds."""
 
 
-def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], call: Call) -> Owners:
+def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], width: int) -> Owners:
     """Return which parameters of a layer serve which block.
 
     Args:
         layer: In evaluation mode, on any device.
         slots: Of its two blocks.
-        call: Arguments that it gets; their values do not matter.
+        width: Of the hidden states.
     """
     inside = {
         id(parameter): kind
@@ -62,8 +54,8 @@ def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], call: Call) -> Own
         name: {inside[id(parameter)]} if id(parameter) in inside else set()
         for name, parameter in layer.named_parameters()
     }
-    probe = _Probe(layer, slots, call, [name for name, found in owners.items() if not found])
-    seen_TD = {kind: probe.run(kind) for kind in slots}
+    probe = _Probe(layer, slots, width, [name for name, found in owners.items() if not found])
+    seen_BTD = {kind: probe.run(kind) for kind in slots}
     for kind, found in probe.served.items():
         for name in found:
             owners[name].add(kind)
@@ -71,30 +63,30 @@ def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], call: Call) -> Own
         mha=tuple(name for name, kinds in owners.items() if kinds == {"mha"}),
         mlp=tuple(name for name, kinds in owners.items() if kinds == {"mlp"}),
         shared=tuple(name for name, kinds in owners.items() if len(kinds) != 1),
-        parallel=torch.equal(seen_TD["mha"], seen_TD["mlp"]),
+        parallel=torch.equal(seen_BTD["mha"], seen_BTD["mlp"]),
     )
 
 
 class _Probe:
     """One layer with made-up blocks."""
 
-    def __init__(self, layer: nn.Module, slots: Mapping[Kind, Slot], call: Call, names: list[str]):
+    def __init__(self, layer: nn.Module, slots: Mapping[Kind, Slot], width: int, names: list[str]):
         self.layer, self.slots, self.served = layer, slots, dict[Kind, list[str]]()
         parameters, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
         device = next(iter(parameters.values())).device
         device = torch.device("cpu") if device.type == "meta" else device
         generator = torch.Generator().manual_seed(0)
 
-        def draw(like: Tensor) -> Tensor:
-            return (torch.rand(like.shape, generator=generator) + 0.5).to(device)
+        def draw(*shape: int) -> Tensor:
+            return (torch.rand(shape, generator=generator) + 0.5).to(device)
 
-        self.values = {name: draw(parameters[name]).requires_grad_() for name in names}
-        self.buffers = {
-            name: draw(buffer) for name, buffer in buffers.items() if buffer.device.type == "meta"
-        }
-        self.call = tree_map_only(Tensor, lambda t: torch.zeros_like(t, device=device), call)
-        self.hidden = draw(hidden_of(call.args, call.kwargs)).requires_grad_()
-        self.weights = draw(hidden_of(call.args, call.kwargs))
+        self.values = {name: draw(*parameters[name].shape).requires_grad_() for name in names}
+        self.buffers = {name: draw(*b.shape) for name, b in buffers.items() if b.is_meta}
+        self.hidden_12D = draw(1, 2, width).requires_grad_()
+        self.weights_12D = draw(1, 2, width)
+        # What else a layer asks for (masks, positions) it hands on to its blocks.
+        asked = list(inspect.signature(type(layer).forward).parameters.values())[2:]
+        self.others = [None for p in asked if p.default is p.empty and p.kind in _POSITIONAL]
 
     def run(self, on: Kind) -> Tensor:
         """Run with one block on; note what serves it and return what the feed-forward saw."""
@@ -103,11 +95,11 @@ class _Probe:
         for kind, slot in self.slots.items():
             forwards += standing_in(slot, _made_up(slot, kind == on, seen))
         with torch.inference_mode(False), torch.enable_grad(), patched(forwards):
-            args = (self.hidden, *self.call.args[1:])
             values = self.values | self.buffers
-            output = unpacked(functional_call(self.layer, values, args, self.call.kwargs))
-            wanted = (self.hidden, *self.values.values())
-            grads = torch.autograd.grad((output * self.weights).sum(), wanted, allow_unused=True)
+            output = functional_call(self.layer, values, (self.hidden_12D, *self.others))
+            total = (unpacked(output) * self.weights_12D).sum()
+            wanted = (self.hidden_12D, *self.values.values())
+            grads = torch.autograd.grad(total, wanted, allow_unused=True)
         self.served[on] = [
             name
             for name, grad in zip(self.values, grads[1:], strict=True)
@@ -118,9 +110,9 @@ class _Probe:
 
 def _made_up(slot: Slot, is_on: bool, seen: list[Tensor]) -> Callable[..., Any]:
     def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden_TD = hidden_of(args, kwargs)
-        seen.append(hidden_TD)
-        neutral_TD = slot.neutral(args, kwargs)
-        return packed(neutral_TD + hidden_TD.sin() if is_on else neutral_TD, slot.returned)
+        hidden_BTD = hidden_of(args, kwargs)
+        seen.append(hidden_BTD)
+        neutral_BTD = slot.neutral(args, kwargs)
+        return packed(neutral_BTD + hidden_BTD.sin() if is_on else neutral_BTD, slot.returned)
 
     return forward
