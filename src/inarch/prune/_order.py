@@ -4,6 +4,7 @@ A decoder layer holds two residual blocks, attention and feed-forward; each adds
 residual stream, and can be left out alone.
 """
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Kind = Literal["mha", "mlp"]
@@ -17,9 +18,14 @@ class Block(NamedTuple):
     layer: int
     """Index of its layer in the model as it was, from 0."""
 
+    @property
+    def place(self) -> int:
+        """Place in the residual stream: attention of layer i is at 2 i, feed-forward behind it."""
+        return 2 * self.layer + (self.kind == "mlp")
+
 
 Unit = tuple[Block, ...]
-"""What one step removes: a block, a pair of them, or both blocks of a layer."""
+"""What one step removes: a block, a pair of them, or both blocks of a layer; sorted."""
 
 
 class Step(NamedTuple):
@@ -32,3 +38,12 @@ class Step(NamedTuple):
     """The second best score less the best; None where there was no other, or nothing was ranked."""
     evaluations: int = 0
     """Candidates whose loss was computed in full for this step."""
+    into: int | None = None
+    """Layer that takes in the weights of the unit's layers (LaCo); None: they are dropped."""
+    num_fallen: int = 0
+    """Losses that turned out lower than the bound that lazy search had trusted."""
+
+
+def name_of(unit: Iterable[Block]) -> str:
+    """Return the unit as messages show it: ``mha3+mlp4``."""
+    return "+".join(f"{block.kind}{block.layer}" for block in unit)

@@ -1,0 +1,97 @@
+"""The NLL of each row of a batch, from the logits of all positions or of a few at a time.
+
+Both take float32 logits; the tokens of a row are summed in float64. The plain one multiplies all
+positions with the head at once, as the model's own forward does, so that its bits are the model's.
+
+Shapes: B = rows of a batch, T = tokens, D = hidden width, V = width of the head, N = positions of
+the batch that count, n = those of a row or chunk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from inarch.numerics import Head, run_with_head
+from inarch.prune._blocks import BlockModel
+from inarch.prune._rows import Rows
+
+CHUNK_LOGITS = 2**20
+"""Logits of a chunk: 4 MiB of float32, which stay in a processor's cache."""
+
+
+class Batch(NamedTuple):
+    """Rows that go through a model together."""
+
+    inputs: dict[str, Tensor]
+    """Ids, ``[B, T]``. No mask: nothing that counts looks at the padding, which is on the right."""
+    at: list[slice | Tensor]
+    """Positions of each row that count."""
+    next_N: Tensor
+    """The token that follows each of them, row by row."""
+    counts: list[int]
+    """How many positions of each row count."""
+    num_tokens: list[int]
+    """How many positions of each row hold a token: up to the last that is predicted."""
+
+
+def batches_of(rows: Rows, size: int, device: torch.device, part: slice) -> list[Batch]:
+    """Return every batch of ``size`` rows whose number is in ``part``, on a device."""
+    starts = range(0, len(rows.ids_ST), size)[part]
+    return [_batch(Rows(*(x[i : i + size].to(device) for x in rows))) for i in starts]
+
+
+def _batch(rows: Rows) -> Batch:
+    at = [mask_T.nonzero()[:, 0] for mask_T in rows.supervised_ST]
+    following = [ids_T[at_n + 1] for ids_T, at_n in zip(rows.ids_ST, at, strict=True)]
+    ends = [int(at_n[-1]) + 1 for at_n in at]
+    counts = [len(at_n) for at_n in at]
+    # A slice needs no copy of the logits.
+    spans: list[slice | Tensor] = [
+        slice(end - count, end) if int(at_n[0]) == end - count else at_n
+        for at_n, end, count in zip(at, ends, counts, strict=True)
+    ]
+    return Batch(
+        {"input_ids": rows.ids_ST}, spans, torch.cat(following), counts, [end + 1 for end in ends]
+    )
+
+
+def plain_nll(model: BlockModel, batch: Batch) -> Tensor:
+    """Return the summed NLL of each row in nats, float64, ``[B]``."""
+    logits_BTV = model.model(**batch.inputs, use_cache=False).logits
+    parts = zip(logits_BTV, batch.at, batch.next_N.split(batch.counts), strict=True)
+    return torch.stack([_sum(logits_TV[at], next_n) for logits_TV, at, next_n in parts])
+
+
+def chunked_nll(model: BlockModel, batch: Batch) -> Tensor:
+    """Return the summed NLL of each row in nats, float64, ``[B]``; few logits exist at a time."""
+
+    def rows_nll(hidden_BTD: Tensor, head: Head) -> tuple[Tensor]:
+        size = max(1, CHUNK_LOGITS // head.width)
+        parts = zip(hidden_BTD, batch.at, batch.next_N.split(batch.counts), strict=True)
+        sums = [
+            torch.stack(
+                [
+                    _sum(head.logits(hidden_nD), next_n)
+                    for hidden_nD, next_n in zip(
+                        hidden_TD[at].split(size), following_n.split(size), strict=True
+                    )
+                ]
+            ).sum()
+            for hidden_TD, at, following_n in parts
+        ]
+        return (torch.stack(sums),)
+
+    return run_with_head(model.model, batch.inputs, rows_nll)[0]
+
+
+def no_nll(model: BlockModel, batch: Batch) -> None:
+    """Run the model for its states alone: the head is not applied."""
+    run_with_head(model.model, batch.inputs, lambda _hidden_BTD, _head: None)
+
+
+def _sum(logits_nV: Tensor, next_n: Tensor) -> Tensor:
+    return cross_entropy(logits_nV.float(), next_n, reduction="none").double().sum()

@@ -1,0 +1,220 @@
+"""The losses of a model without some of its blocks: what the searches ask for, on real models.
+
+Each candidate goes through all batches before the next one does. Batches are shared out to the
+replicas of the model, if there are several; sums are over rows in their order, so that the losses
+do not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from torch.nn.functional import cosine_similarity
+
+from inarch.prune._blocks import BlockModel
+from inarch.prune._fold import folded
+from inarch.prune._lane import Lane, Nll, replica
+from inarch.prune._loss import batches_of, chunked_nll, plain_nll
+from inarch.prune._measures import contrast, last_hidden
+from inarch.prune._order import Block, Unit
+from inarch.prune._rows import Rows, check_rows
+from inarch.prune._states import Places, Work, first_place, plan_places
+from inarch.prune._subject import Fold, Formula, Measure
+from inarch.prune.settings import SearchSettings
+
+if TYPE_CHECKING:
+    import torch
+
+R = TypeVar("R")
+
+GUARD = 1e-5
+"""Relative difference to the best loss below which chunked losses are computed again in full."""
+
+
+class ModelSubject:
+    """A `Subject` with a real model.
+
+    Losses are bit for bit those of whole forwards, whatever the settings; with ``chunked_loss``,
+    those of candidates that are about as good as the best.
+    """
+
+    def __init__(
+        self,
+        model: BlockModel,
+        rows: Rows,
+        settings: SearchSettings,
+        devices: Sequence[str | torch.device] = (),
+    ):
+        """Share out the rows.
+
+        Args:
+            model: The model.
+            rows: What losses are the mean over.
+            settings: The estimator and the savings.
+            devices: Where to put replicas; by default the model is used where it is.
+
+        Raises:
+            DataError: There is no mean over the rows.
+        """
+        check_rows(rows)
+        self.settings = settings
+        self._counts: list[int] = rows.supervised_ST.sum(1).tolist()
+        models = [replica(model, device) for device in devices] or [model]
+        num = len(models)
+        self._lanes = [
+            Lane(m, batches_of(rows, settings.batch_rows, m.model.device, slice(i, None, num)))
+            for i, m in enumerate(models)
+        ]
+        hidden_size = model.model.config.get_text_config().hidden_size
+        self._state_bytes = rows.ids_ST.numel() * hidden_size * model.model.dtype.itemsize
+        self._starts: frozenset[int] = frozenset()
+        self._places = Places(frozenset(), frozenset())
+        self._removed: frozenset[Block] = frozenset()
+        self._guess: dict[Unit, float] = {}
+        self._best: tuple[float, int, Unit] | None = None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, layer by layer, attention in front of feed-forward."""
+        return self._lanes[0].model.blocks
+
+    @property
+    def work(self) -> Work:
+        """What was run for losses so far."""
+        return sum((lane.work for lane in self._lanes), Work())
+
+    def losses(
+        self, removed: Collection[Block], candidates: Sequence[Unit], *, top: int | None = None
+    ) -> list[float]:
+        """Return the mean NLL, in nats, of the model without ``removed`` and each candidate.
+
+        See `Subject.losses`. A candidate that was stopped has ``inf``.
+        """
+        self._go_to(frozenset(removed))
+        if self.settings.reuse_prefix:
+            self._plan(candidates)
+            for turn in range(self._num_turns):
+                self._on_lanes(turn, lambda lane, i: lane.base(i, self._removed, self._places))
+        totals = [inf] * len(candidates)
+        early = top if self.settings.early_stop else None
+        for i in self._visits(candidates) if early else range(len(candidates)):
+            totals[i] = self._total(candidates[i], i, self._limit(totals, early))
+        if self.settings.chunked_loss:
+            best = min(filter(isfinite, totals), default=inf)
+            close = [i for i, total in enumerate(totals) if total <= best * (1 + GUARD)]
+            for i in close if len(close) > 1 else ():
+                totals[i] = self._total(candidates[i], i, inf, in_full=True)
+        weight = len(self._counts) if self.settings.mean == "row" else sum(self._counts)
+        return [total / weight for total in totals]
+
+    def contrast(
+        self,
+        places: Sequence[tuple[int, int]],
+        measure: Measure,
+        positions: Literal["all", "last"] = "all",
+    ) -> list[float]:
+        """Return the mean of a measure over positions; see `Subject.contrast`."""
+        sums, nums = [0.0] * len(places), [0] * len(places)
+        for turn in range(self._num_turns):
+            for found in self._on_lanes(
+                turn,
+                lambda lane, i: contrast(lane.model, lane.batches[i], places, measure, positions),
+            ):
+                sums = [a + b for a, (b, _) in zip(sums, found, strict=True)]
+                nums = [a + b for a, (_, b) in zip(nums, found, strict=True)]
+        return [a / b for a, b in zip(sums, nums, strict=True)]
+
+    def folded_similarity(self, folds: Sequence[Fold], formula: Formula) -> float:
+        """Return how alike the last hidden states are; see `Subject.folded_similarity`."""
+
+        def of_batch(lane: Lane, i: int) -> list[float]:
+            whole = list(last_hidden(lane.model, lane.batches[i]))
+            with folded(lane.model, folds, formula):
+                changed = list(last_hidden(lane.model, lane.batches[i]))
+            return [
+                cosine_similarity(a, b, dim=0).item() for a, b in zip(whole, changed, strict=True)
+            ]
+
+        turns = [self._on_lanes(turn, of_batch) for turn in range(self._num_turns)]
+        values = [value for turn in turns for rows in turn for value in rows]
+        return sum(values) / len(values)
+
+    # ------------------------------------------------------------------------------------ insides
+
+    @property
+    def _num_turns(self) -> int:
+        return len(self._lanes[0].batches)
+
+    def _on_lanes(self, turn: int, fn: Callable[[Lane, int], R]) -> list[R]:
+        """Return what ``fn`` makes of the next batch of each lane, in the order of the rows."""
+        lanes = [lane for lane in self._lanes if turn < len(lane.batches)]
+        if len(lanes) == 1:
+            return [fn(lanes[0], turn)]
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            return list(pool.map(lambda lane: fn(lane, turn), lanes))
+
+    def _go_to(self, removed: frozenset[Block]) -> None:
+        """Forget the states that are not those of a model without ``removed``."""
+        changed = removed ^ self._removed
+        if changed:
+            self._removed, self._best = removed, None
+            for lane in self._lanes:
+                for cache in lane.caches:
+                    cache.remove(changed, adopt=self.settings.reuse_winner)
+
+    def _plan(self, candidates: Sequence[Unit]) -> None:
+        """Decide where states are kept, unless it was decided for these candidates."""
+        starts = frozenset(map(first_place, candidates))
+        if not starts <= self._starts:
+            self._starts = starts
+            self._places = plan_places(
+                starts,
+                self.settings.state_gib * 2**30 / self._state_bytes,
+                kept=self.settings.reuse_candidates,
+                twice=self.settings.reuse_winner,
+            )
+
+    def _visits(self, candidates: Sequence[Unit]) -> list[int]:
+        """Return the candidates, those first that did well when last seen."""
+        return sorted(range(len(candidates)), key=lambda i: self._guess.get(candidates[i], 0.0))
+
+    def _limit(self, totals: Sequence[float], top: int | None) -> float:
+        """Return what no total may exceed that is to be among the best ``top``."""
+        known = sorted(filter(isfinite, totals))
+        if top is None or len(known) < top:
+            return inf
+        return known[top - 1] * (1 + GUARD if self.settings.chunked_loss else 1)
+
+    def _total(self, unit: Unit, index: int, limit: float, *, in_full: bool = False) -> float:
+        """Return a candidate's sum over rows, ``inf`` where it exceeds the limit on the way."""
+        nll: Nll = chunked_nll if self.settings.chunked_loss and not in_full else plain_nll
+        watched = self._places.base if self.settings.reuse_winner else self._places.kept
+        total, num_rows = 0.0, 0
+        for turn in range(self._num_turns):
+            for sums in self._on_lanes(
+                turn, lambda lane, i: lane.candidate(i, self._removed, unit, watched, nll)
+            ):
+                for value in sums:
+                    by = self._counts[num_rows] if self.settings.mean == "row" else 1
+                    total, num_rows = total + value / by, num_rows + 1
+            if total > limit:
+                break
+        is_whole = num_rows == len(self._counts)
+        self._guess[unit] = total * len(self._counts) / num_rows
+        self._retain(unit, index, total if is_whole else inf)
+        return total if is_whole else inf
+
+    def _retain(self, unit: Unit, index: int, total: float) -> None:
+        """Keep all states of the best candidate so far, of others those at the planned places."""
+        spare: Unit | None = unit
+        is_best = self._best is None or (total, index) < self._best[:2]
+        if self.settings.reuse_winner and isfinite(total) and is_best:
+            spare = self._best[2] if self._best else None
+            self._best = (total, index, unit)
+        if spare is not None:
+            for lane in self._lanes:
+                for cache in lane.caches:
+                    cache.trim(spare, self._places.kept)

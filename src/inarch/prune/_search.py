@@ -1,0 +1,150 @@
+"""The searches: one unit after the other by the loss without it, or all by one ranking.
+
+They see losses only, so a made-up `Subject` tests them.
+"""
+
+import heapq
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf, isfinite
+
+from inarch.errors import DataError
+from inarch.prune._order import Block, Step, Unit, name_of
+from inarch.prune._subject import Subject
+from inarch.prune._units import Candidates
+
+logger = logging.getLogger(__name__)
+
+
+def greedy(subject: Subject, candidates: Candidates, done: Sequence[Step] = ()) -> Iterator[Step]:
+    """Yield the unit whose removal leaves the least loss, again and again until none is left.
+
+    Of equal losses the first candidate's wins. A loss that is not finite never does.
+
+    Raises:
+        DataError: No candidate has a finite loss, or ``done`` is not of this model.
+    """
+    removed = removed_by(done, subject)
+    while units := candidates(survivors(subject, removed)):
+        step = decide(units, subject.losses(removed, units, top=2))
+        yield step
+        removed |= set(step.unit)
+
+
+def lazy_greedy(
+    subject: Subject, candidates: Candidates, done: Sequence[Step] = ()
+) -> Iterator[Step]:
+    """Yield what `greedy` yields if losses never fall as more is removed, from fewer losses.
+
+    The loss of a unit in an earlier step bounds the present one from below. Units are scored again
+    in the order of their bounds until the best present loss is below all bounds that are left, each
+    lowered by the largest fall seen so far: a loss that falls below its bound is counted in
+    ``num_fallen`` and makes the search distrust all others by as much. The order is that of
+    `greedy` unless a loss that was not looked at has fallen further than every fall seen.
+    ``margin`` is a lower bound where the second best is a bound.
+
+    Raises:
+        DataError: No candidate has a finite loss, or ``done`` is not of this model.
+    """
+    removed = removed_by(done, subject)
+    bounds: dict[Unit, float] = {}
+    largest_fall = 0.0
+    while units := candidates(survivors(subject, removed)):
+        unknown = [unit for unit in units if unit not in bounds]
+        fresh = dict(zip(unknown, subject.losses(removed, unknown), strict=True)) if unknown else {}
+        queue = [(bounds[unit], unit) for unit in units if unit in bounds]
+        heapq.heapify(queue)
+        best, num_fallen = min((x for x in fresh.values() if isfinite(x)), default=inf), 0
+        while queue and queue[0][0] - largest_fall <= best:
+            bound, unit = heapq.heappop(queue)
+            (fresh[unit],) = subject.losses(removed, [unit])
+            if fresh[unit] < bound:
+                num_fallen += 1
+                largest_fall = max(largest_fall, bound - fresh[unit])
+            if isfinite(fresh[unit]):
+                best = min(best, fresh[unit])
+        bounds |= {unit: loss if isfinite(loss) else -inf for unit, loss in fresh.items()}
+        step = decide(sorted(fresh), [fresh[unit] for unit in sorted(fresh)])
+        if queue:
+            limit = queue[0][0] - largest_fall - step.score
+            step = step._replace(margin=limit if step.margin is None else min(step.margin, limit))
+        if num_fallen:
+            logger.warning(
+                "%d losses fell, by up to %.2g nats, when %s went: the lazy order may differ from"
+                " the plain one",
+                num_fallen,
+                largest_fall,
+                name_of(step.unit),
+            )
+        yield step._replace(evaluations=len(fresh), num_fallen=num_fallen)
+        removed |= set(step.unit)
+
+
+def ranked(
+    scores: Mapping[Unit, float], done: Sequence[Step] = (), *, evaluations: int = 0
+) -> Iterator[Step]:
+    """Yield all units by rising score, the first of equals first, but for those that are done.
+
+    Units without a finite score never go.
+
+    Args:
+        scores: Of each unit.
+        done: Steps of an earlier run.
+        evaluations: Losses that the ranking took, noted in its first step.
+
+    Raises:
+        DataError: No score is finite.
+    """
+    order = sorted((score, unit) for unit, score in scores.items() if isfinite(score))
+    if scores and not order:
+        decide(list(scores), list(scores.values()))
+    gone = {block for step in done for block in step.unit}
+    behind = [*(score for score, _ in order[1:]), None]
+    for i, ((score, unit), following) in enumerate(zip(order, behind, strict=True)):
+        if not gone & set(unit):
+            margin = None if following is None else following - score
+            yield Step(unit, score, margin, 0 if i else evaluations)
+
+
+def decide(units: Sequence[Unit], losses: Sequence[float]) -> Step:
+    """Return the removal of the unit of least finite loss, the first of equals.
+
+    Raises:
+        DataError: No loss is finite.
+    """
+    finite = [(loss, i) for i, loss in enumerate(losses) if isfinite(loss)]
+    if not finite:
+        found = ", ".join(
+            f"{name_of(u)}: {x}" for u, x in list(zip(units, losses, strict=True))[:4]
+        )
+        raise DataError(
+            f"no candidate has a finite loss ({found}{', ...' if len(units) > 4 else ''}); expected"
+            " the model to predict the calibration text; check that the whole model's loss is"
+            " finite, or use a wider number format"
+        )
+    (best, i), *others = sorted(finite)[:2]
+    margin = others[0][0] - best if others else None
+    return Step(units[i], best, margin, sum(loss != inf for loss in losses))
+
+
+def survivors(subject: Subject, removed: set[Block]) -> list[Block]:
+    """Return the blocks that are left, in the order of the stream."""
+    return sorted(set(subject.blocks) - removed, key=lambda block: block.place)
+
+
+def removed_by(done: Sequence[Step], subject: Subject) -> set[Block]:
+    """Return the blocks that the steps took.
+
+    Raises:
+        DataError: One is not in the model, or goes twice.
+    """
+    gone = [block for step in done for block in step.unit]
+    strange = sorted(set(gone) - set(subject.blocks))
+    twice = sorted({block for block in gone if gone.count(block) > 1})
+    if strange or twice:
+        raise DataError(
+            f"the steps done remove {name_of((strange or twice)[:1])}"
+            f" {'twice' if twice else ', which this model does not have'}; expected the steps of an"
+            " earlier run on this model; start anew in another folder"
+        )
+    return set(gone)
