@@ -387,6 +387,20 @@ def test_a_tensor_of_another_shape(broken):
         merge.run(recipe(broken, **LINEAR), broken / "out")
 
 
+@pytest.mark.parametrize("method", ["linear", "sce"])
+def test_tensors_without_elements(broken, method):
+    empty = {
+        f"model.layers.{i}.mlp.{n}.weight": torch.ones(n, 1 - n) for i in (0, 1) for n in (0, 1)
+    }
+    for name in ("base", "a", "b"):
+        change(broken / name, lambda t: t.update(empty))
+    entries = [{"model": str(broken / name), "parameters": {"weight": 1}} for name in "ab"]
+    base = {"base_model": str(broken / "base")} if method == "sce" else {}
+    merge.run(recipe(broken, method, entries, **base), broken / "out")
+    made = weights_of(broken / "out")
+    assert {name: made[name].shape for name in empty} == {n: t.shape for n, t in empty.items()}
+
+
 def test_a_model_without_a_layer(broken):
     def edit(tensors):
         for name in [name for name in tensors if ".layers.1." in name]:

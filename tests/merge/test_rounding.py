@@ -53,3 +53,9 @@ def test_what_was_not_trained_does_not_count():
     jobs = [job(base, base, two), job(base, one, two), job(base, one, two, copy=True)]
     assert rounding_notes(jobs) == []
     assert rounding_notes([]) == []
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
+def test_a_matrix_without_elements_tells_nothing(shape):
+    nothing = Memory(np.zeros(shape), "BF16")
+    assert rounding_notes([job(nothing, nothing)]) == []

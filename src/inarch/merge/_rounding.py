@@ -26,7 +26,9 @@ def rounding_notes(jobs: Sequence[Job]) -> list[str]:
     A stretch of each of a few matrices is looked at. Matrices without any change are left out: they
     were not trained.
     """
-    matrices = [job for job in jobs if job.base and not job.copy and len(job.shape) > 1]
+    matrices = [
+        job for job in jobs if job.base and not job.copy and len(job.shape) > 1 and all(job.shape)
+    ]
     sample = matrices[:: max(len(matrices) // NUM_TENSORS, 1)][:NUM_TENSORS]
     shares: dict[tuple[str, str], list[float]] = {}
     for job in sample:
@@ -37,7 +39,7 @@ def rounding_notes(jobs: Sequence[Job]) -> list[str]:
         job.base.fill(0, base)
         for source in job.models:
             source.fill(0, model)
-            unchanged = float((model == base).mean()) if size else 1.0
+            unchanged = float((model == base).mean())
             if unchanged < 1 and source.dtype in COARSE:
                 shares.setdefault((source.label, source.dtype), []).append(unchanged)
     means = {key: sum(found) / len(found) for key, found in shares.items()}

@@ -161,7 +161,8 @@ def _finish(
 ) -> Merged:
     """Return what is noted about a tensor once all its parts are written."""
     columns = zip(*(part.result() for part in parts), strict=True)
-    digests = [_fold(column) for column in columns] or [xxh3_128(b"").hexdigest()]
+    nothing = [xxh3_128(b"").hexdigest()] * (len(job.sources) + 1)
+    digests = [_fold(column) for column in columns] or nothing
     writer.finish(job.name)
     for source in job.sources:
         pool.submit(source.release)
