@@ -1,62 +1,84 @@
-"""One replica of a model, and the part of the batches that goes through it.
+"""The batches that go through one replica of a model, each run from as far back as it must be.
 
-Shapes: B = rows of a batch.
+What runs a batch comes in as a function, so that the work of a search can also be counted without
+a model.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from inarch.prune._blocks import BlockModel
-from inarch.prune._loss import Batch, no_nll
 from inarch.prune._order import Block, Unit
-from inarch.prune._states import Cache, Places, State, Work, first_place, run
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-Nll = Callable[[BlockModel, Batch], "Tensor"]
+from inarch.prune._states import Cache, Places, State, States, first_place
 
 
-def replica(model: BlockModel, device: str | torch.device) -> BlockModel:
-    """Return a copy of a model on a device."""
-    return BlockModel.of(copy.deepcopy(model.model).to(device))
+class Work(NamedTuple):
+    """What was run, over all batches."""
+
+    mha: int = 0
+    """Attention blocks."""
+    mlp: int = 0
+    """Feed-forward blocks."""
+    heads: int = 0
+    """Losses of a batch."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of both kinds."""
+        return self.mha + self.mlp
+
+    def __add__(self, other: Work) -> Work:  # type: ignore[override]  # a sum, not a longer tuple
+        """Return the sum of both."""
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Task(NamedTuple):
+    """One run of one batch."""
+
+    batch: int
+    """Its number in the lane."""
+    removed: frozenset[Block]
+    """What is left out."""
+    start: tuple[int, State | None]
+    """Where to start, and the state there; None: from the beginning."""
+    watch: tuple[int, ...]
+    """The places whose states are to be kept, all behind ``start``."""
+
+
+Runner = Callable[[Task], States]
+"""Runs a task and returns the states at its places."""
 
 
 class Lane:
-    """A replica, its batches, and what is known about them."""
+    """Batches, and what is known about each."""
 
-    def __init__(self, model: BlockModel, batches: list[Batch]):
-        self.model = model
-        self.batches = batches
-        self.caches = [Cache() for _ in batches]
+    def __init__(self, blocks: Collection[Block], num_batches: int):
+        self.blocks = blocks
+        self.caches = [Cache() for _ in range(num_batches)]
         self.work = Work()
 
-    def base(self, i: int, removed: Collection[Block], places: Places) -> None:
+    def base(self, i: int, removed: Collection[Block], places: Places, run: Runner) -> None:
         """Compute the base states of batch ``i`` that are missing."""
         known = self.caches[i].base
-        missing = places.base - known.keys()
+        missing = tuple(sorted(places.base - known.keys()))
         if missing:
-            place = max((p for p in known if p < min(missing)), default=0)
-            start = place, known.get(place)
-            self._count(removed, place, heads=0)
-            known |= run(self.model, self.batches[i], removed, start, missing, no_nll)[1]
+            place = max((p for p in known if p < missing[0]), default=0)
+            task = Task(i, frozenset(removed), (place, known.get(place)), missing)
+            known |= run(self._counted(task, heads=0))
 
     def candidate(
-        self, i: int, removed: Collection[Block], unit: Unit, watched: Collection[int], nll: Nll
-    ) -> list[float]:
-        """Return the summed NLL of each row of batch ``i`` without a unit; keep its states."""
-        start: tuple[int, State | None] = self.caches[i].start(unit)
-        watch = [place for place in watched if place > max(start[0], first_place(unit))]
-        left_out = {*removed, *unit}
-        self._count(left_out, start[0], heads=1)
-        sums_B, states = run(self.model, self.batches[i], left_out, start, watch, nll)
-        self.caches[i].keep(unit, states)
-        return sums_B.tolist()
+        self, i: int, removed: Collection[Block], unit: Unit, watched: Collection[int], run: Runner
+    ) -> None:
+        """Run batch ``i`` without a unit too, and keep its states at the places watched."""
+        start = self.caches[i].start(unit)
+        behind = max(start[0], first_place(unit))
+        watch = tuple(sorted(place for place in watched if place > behind))
+        task = Task(i, frozenset({*removed, *unit}), start, watch)
+        self.caches[i].keep(unit, run(self._counted(task, heads=1)))
 
-    def _count(self, left_out: Collection[Block], place: int, heads: int) -> None:
-        kinds = [b.kind for b in self.model.blocks if b.place >= place and b not in left_out]
+    def _counted(self, task: Task, heads: int) -> Task:
+        place = task.start[0]
+        kinds = [b.kind for b in self.blocks if b.place >= place and b not in task.removed]
         self.work += Work(kinds.count("mha"), kinds.count("mlp"), heads)
+        return task

@@ -7,7 +7,7 @@ do not depend on how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -16,12 +16,13 @@ from torch.nn.functional import cosine_similarity
 
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fold import folded
-from inarch.prune._lane import Lane, Nll, replica
+from inarch.prune._lane import Work
 from inarch.prune._loss import batches_of, chunked_nll, plain_nll
 from inarch.prune._measures import contrast, last_hidden
 from inarch.prune._order import Block, Unit
+from inarch.prune._replica import Nll, Replica, copied
 from inarch.prune._rows import Rows, check_rows
-from inarch.prune._states import Places, Work, first_place, plan_places
+from inarch.prune._states import Cache, Places, first_place, plan_places
 from inarch.prune._subject import Fold, Formula, Measure
 from inarch.prune.settings import SearchSettings
 
@@ -62,10 +63,10 @@ class ModelSubject:
         check_rows(rows)
         self.settings = settings
         self._counts: list[int] = rows.supervised_ST.sum(1).tolist()
-        models = [replica(model, device) for device in devices] or [model]
+        models = [copied(model, device) for device in devices] or [model]
         num = len(models)
-        self._lanes = [
-            Lane(m, batches_of(rows, settings.batch_rows, m.model.device, slice(i, None, num)))
+        self._replicas = [
+            Replica(m, batches_of(rows, settings.batch_rows, m.model.device, slice(i, None, num)))
             for i, m in enumerate(models)
         ]
         hidden_size = model.model.config.get_text_config().hidden_size
@@ -79,12 +80,12 @@ class ModelSubject:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """All blocks, layer by layer, attention in front of feed-forward."""
-        return self._lanes[0].model.blocks
+        return self._replicas[0].model.blocks
 
     @property
     def work(self) -> Work:
         """What was run for losses so far."""
-        return sum((lane.work for lane in self._lanes), Work())
+        return sum((replica.lane.work for replica in self._replicas), Work())
 
     def losses(
         self, removed: Collection[Block], candidates: Sequence[Unit], *, top: int | None = None
@@ -97,7 +98,7 @@ class ModelSubject:
         if self.settings.reuse_prefix:
             self._plan(candidates)
             for turn in range(self._num_turns):
-                self._on_lanes(turn, lambda lane, i: lane.base(i, self._removed, self._places))
+                self._on_all(turn, lambda at, i: at.base(i, self._removed, self._places))
         totals = [inf] * len(candidates)
         early = top if self.settings.early_stop else None
         for i in self._visits(candidates) if early else range(len(candidates)):
@@ -119,9 +120,8 @@ class ModelSubject:
         """Return the mean of a measure over positions; see `Subject.contrast`."""
         sums, nums = [0.0] * len(places), [0] * len(places)
         for turn in range(self._num_turns):
-            for found in self._on_lanes(
-                turn,
-                lambda lane, i: contrast(lane.model, lane.batches[i], places, measure, positions),
+            for found in self._on_all(
+                turn, lambda at, i: contrast(at.model, at.batches[i], places, measure, positions)
             ):
                 sums = [a + b for a, (b, _) in zip(sums, found, strict=True)]
                 nums = [a + b for a, (_, b) in zip(nums, found, strict=True)]
@@ -130,15 +130,15 @@ class ModelSubject:
     def folded_similarity(self, folds: Sequence[Fold], formula: Formula) -> float:
         """Return how alike the last hidden states are; see `Subject.folded_similarity`."""
 
-        def of_batch(lane: Lane, i: int) -> list[float]:
-            whole = list(last_hidden(lane.model, lane.batches[i]))
-            with folded(lane.model, folds, formula):
-                changed = list(last_hidden(lane.model, lane.batches[i]))
+        def of_batch(at: Replica, i: int) -> list[float]:
+            whole = list(last_hidden(at.model, at.batches[i]))
+            with folded(at.model, folds, formula):
+                changed = list(last_hidden(at.model, at.batches[i]))
             return [
                 cosine_similarity(a, b, dim=0).item() for a, b in zip(whole, changed, strict=True)
             ]
 
-        turns = [self._on_lanes(turn, of_batch) for turn in range(self._num_turns)]
+        turns = [self._on_all(turn, of_batch) for turn in range(self._num_turns)]
         values = [value for turn in turns for rows in turn for value in rows]
         return sum(values) / len(values)
 
@@ -146,24 +146,26 @@ class ModelSubject:
 
     @property
     def _num_turns(self) -> int:
-        return len(self._lanes[0].batches)
+        return len(self._replicas[0].batches)
 
-    def _on_lanes(self, turn: int, fn: Callable[[Lane, int], R]) -> list[R]:
-        """Return what ``fn`` makes of the next batch of each lane, in the order of the rows."""
-        lanes = [lane for lane in self._lanes if turn < len(lane.batches)]
-        if len(lanes) == 1:
-            return [fn(lanes[0], turn)]
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            return list(pool.map(lambda lane: fn(lane, turn), lanes))
+    def _on_all(self, turn: int, fn: Callable[[Replica, int], R]) -> list[R]:
+        """Return what ``fn`` makes of the next batch of each replica, in the order of the rows."""
+        at_work = [replica for replica in self._replicas if turn < len(replica.batches)]
+        if len(at_work) == 1:
+            return [fn(at_work[0], turn)]
+        with ThreadPoolExecutor(len(at_work)) as pool:
+            return list(pool.map(lambda replica: fn(replica, turn), at_work))
+
+    def _caches(self) -> Iterator[Cache]:
+        return (cache for replica in self._replicas for cache in replica.lane.caches)
 
     def _go_to(self, removed: frozenset[Block]) -> None:
         """Forget the states that are not those of a model without ``removed``."""
         changed = removed ^ self._removed
         if changed:
             self._removed, self._best = removed, None
-            for lane in self._lanes:
-                for cache in lane.caches:
-                    cache.remove(changed, adopt=self.settings.reuse_winner)
+            for cache in self._caches():
+                cache.remove(changed, adopt=self.settings.reuse_winner)
 
     def _plan(self, candidates: Sequence[Unit]) -> None:
         """Decide where states are kept, unless it was decided for these candidates."""
@@ -194,8 +196,8 @@ class ModelSubject:
         watched = self._places.base if self.settings.reuse_winner else self._places.kept
         total, num_rows = 0.0, 0
         for turn in range(self._num_turns):
-            for sums in self._on_lanes(
-                turn, lambda lane, i: lane.candidate(i, self._removed, unit, watched, nll)
+            for sums in self._on_all(
+                turn, lambda at, i: at.row_sums(i, self._removed, unit, watched, nll)
             ):
                 for value in sums:
                     by = self._counts[num_rows] if self.settings.mean == "row" else 1
@@ -215,6 +217,5 @@ class ModelSubject:
             spare = self._best[2] if self._best else None
             self._best = (total, index, unit)
         if spare is not None:
-            for lane in self._lanes:
-                for cache in lane.caches:
-                    cache.trim(spare, self._places.kept)
+            for cache in self._caches():
+                cache.trim(spare, self._places.kept)

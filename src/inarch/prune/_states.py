@@ -14,18 +14,13 @@ Shapes: B = rows of a batch, T = tokens, D = hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-
-from inarch.prune._blocks import BlockModel
-from inarch.prune._loss import Batch
 from inarch.prune._order import Block, Unit
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class State(NamedTuple):
@@ -48,26 +43,6 @@ class Places(NamedTuple):
     """Of the base."""
     kept: frozenset[int]
     """Of every candidate; a part of ``base``."""
-
-
-class Work(NamedTuple):
-    """What was run, over all batches."""
-
-    mha: int = 0
-    """Attention blocks."""
-    mlp: int = 0
-    """Feed-forward blocks."""
-    heads: int = 0
-    """Losses of a batch."""
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of both kinds."""
-        return self.mha + self.mlp
-
-    def __add__(self, other: Work) -> Work:  # type: ignore[override]  # a sum, not a longer tuple
-        """Return the sum of both."""
-        return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Cache:
@@ -114,45 +89,6 @@ class Cache:
 def first_place(blocks: Iterable[Block]) -> int:
     """Return the place at which the first of the blocks reads."""
     return min(block.place for block in blocks)
-
-
-def run(
-    model: BlockModel,
-    batch: Batch,
-    removed: Collection[Block],
-    start: tuple[int, State | None],
-    watch: Collection[int],
-    end: Callable[[BlockModel, Batch], R],
-) -> tuple[R, States]:
-    """Run a batch from a place on; return what ``end`` makes of it, and the states at ``watch``.
-
-    Args:
-        model: The model.
-        batch: The batch.
-        removed: Blocks that are left out.
-        start: A place, and the state there; None: from the beginning.
-        watch: Places behind ``start``.
-        end: What calls the model.
-    """
-    place, state = start
-    is_gone = set(removed)
-    attentions = [Block("mha", p // 2) for p in watch if p % 2]
-    with torch.no_grad(), ExitStack() as stack:
-        stack.enter_context(model.without(removed))
-        if state is not None:
-            stack.enter_context(model.starting(place // 2, state.hidden_BTD))
-            if state.attention_BTD is not None:
-                outputs = {Block("mha", place // 2): state.attention_BTD}
-                stack.enter_context(model.replaying(outputs))
-        seen = stack.enter_context(model.watching({p // 2 for p in watch}))
-        outputs = stack.enter_context(
-            model.recording(block for block in attentions if block not in is_gone)
-        )
-        result = end(model, batch)
-    states = {
-        p: State(seen[p // 2], outputs.get(Block("mha", p // 2)) if p % 2 else None) for p in watch
-    }
-    return result, states
 
 
 def plan_places(starts: Collection[int], num_tensors: float, *, kept: bool, twice: bool) -> Places:
