@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.cache_utils import Cache
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+else:  # imported while transformers is, which has no models yet then
+    PreTrainedModel = object
 
 MODEL_TYPE = "inarch_pruned"
 PLAN = "inarch_prune"
@@ -71,7 +74,7 @@ class SilentSum(Silent):
 
 
 class PrunedConfig(PreTrainedConfig):
-    """Reads a config.json into a config of the base type, with the name of this one."""
+    """Reads a config.json into a config of the base type, which is saved as one of this type."""
 
     model_type = MODEL_TYPE
 
@@ -89,8 +92,10 @@ class PrunedConfig(PreTrainedConfig):
                 f"found {PLAN}.build.base_model_type {base_type!r} in the config of a pruned model,"
                 " expected a model type that this version of transformers knows"
             )
+        # Names of tensors on disk and the defaults of peft go by the model type of the instance.
+        config_dict = config_dict | {"model_type": base_type}
         if blocks:
-            config_dict = config_dict | {"block_configs": [_open(block) for block in blocks]}
+            config_dict["block_configs"] = [_open(block) for block in blocks]
         return classes(base_type, blocks is not None)[0].from_dict(config_dict, **kwargs)
 
 
@@ -125,6 +130,8 @@ def classes(base_type: str, is_deci: bool = False) -> tuple[Any, Any]:
     Raises:
         ValueError: transformers has no causal LM of this type.
     """
+    from transformers import AutoModelForCausalLM
+
     base_config = CONFIG_MAPPING[base_type]
     if base_config not in AutoModelForCausalLM._model_mapping:
         raise ValueError(f"transformers has no causal LM of type {base_type!r}")

@@ -23,7 +23,7 @@ from inarch.errors import SettingsError
 from inarch.io.modeling_inarch_pruned import PLAN, classes
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fill import fill, moved
-from inarch.prune._lists import slot_config
+from inarch.prune._layer_config import slot_config
 from inarch.prune._native import native_config, stock_config
 from inarch.prune._order import Block, Step
 from inarch.prune._repack import Slot, repack

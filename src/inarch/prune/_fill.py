@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inarch.errors import WeightsError
 from inarch.prune._blocks import BlockModel
-from inarch.prune._lists import homes
+from inarch.prune._layer_config import homes
 from inarch.prune._order import Block, Kind
 from inarch.prune._repack import Slot
 

@@ -10,7 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from inarch.io.modeling_inarch_pruned import MODEL_TYPE, PLAN, classes
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fill import own_names, part_names
-from inarch.prune._lists import homes
+from inarch.prune._layer_config import homes
 from inarch.prune._order import Block, Kind
 from inarch.prune._repack import Slot
 
@@ -47,7 +47,7 @@ def native_config(
 
 def stock_config(config: Any) -> Any:
     """Return the config of the stock class that a pruned model is built of; others as they are."""
-    if config.model_type != MODEL_TYPE:
+    if type(config).model_type != MODEL_TYPE:
         return config
     plain = config.to_dict()
     for key in ("model_type", "per_layer_config", "block_configs", "auto_map", "architectures"):
