@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from accelerate import cpu_offload, dispatch_model
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
@@ -411,3 +412,33 @@ def test_a_block_that_is_not_called_is_refused():
     layer.forward = lambda hidden, **_: hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     with pytest.raises(WeightsError, match="layer 1 calls its mha module 0 times"):
         BlockModel.of(model)
+
+
+def test_layers_that_hand_on_more_than_hidden_states_are_refused():
+    model = tiny("llama")
+    first, last = model.model.layers[0], model.model.layers[3]
+    run_first, run_last, notes = first.forward, last.forward, []
+    first.forward = lambda hidden, **how: [run_first(hidden, **how), notes.append(1)][0]
+    last.forward = lambda hidden, **how: run_last(hidden + 0 * notes.pop(), **how)
+    with pytest.raises(WeightsError, match=r"does not run without its first layers \(pop from"):
+        BlockModel.of(model)
+    last.forward = lambda hidden, **how: run_last(hidden * 2 ** len(notes), **how) / 2 ** len(notes)
+    with pytest.raises(WeightsError, match="hand on more than hidden states"):
+        BlockModel.of(model)
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_accelerates_hooks_stay_in_place(offload):
+    model, plain = tiny("gemma2"), tiny("gemma2")
+    if offload:
+        cpu_offload(model, execution_device=torch.device("cpu"))
+    else:
+        dispatch_model(model, {"": "cpu"}, force_hooks=True)
+    found, expected = BlockModel.of(model), BlockModel.of(plain)
+    with found.without(SETS["mha0+mlp2"]), expected.without(SETS["mha0+mlp2"]):
+        assert torch.equal(logits(model), logits(plain))
+    assert torch.equal(logits(model), logits(plain))
+    for block in ALL:
+        assert list(found.parameters_of(block)) == list(expected.parameters_of(block))
+    states = found.states({"input_ids": ids()})
+    assert torch.equal(found.resume({"input_ids": ids()}, 2, states[2]), logits(plain))

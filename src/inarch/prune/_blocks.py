@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from inarch.prune._check import check_kind, measure, null_test
+from inarch.prune._check import check_kind, is_hollow, try_out
 from inarch.prune._order import Block, Kind
 from inarch.prune._owners import Owners, find_owners
 from inarch.prune._resume import entered, watched
@@ -68,19 +68,19 @@ class BlockModel:
     def of(cls, model: PreTrainedModel) -> BlockModel:
         """Return a model, put into evaluation mode, with its blocks.
 
-        Runs four tokens through it twice, once with all blocks off. A model on the meta device has
-        no values to run, so that its blocks are found, not tried.
+        Four tokens run through it, with and without blocks. A model on the meta device has no
+        values to run: its blocks are found, not tried.
 
         Raises:
-            WeightsError: Its blocks are not found, cannot be removed one by one, or are quantised.
+            WeightsError: It is quantised, or has blocks that cannot be found, or that cannot be
+                removed one by one; the message says why.
         """
         check_kind(model)
         path, layers = decoder_layers(model)
         slots, returned = find_slots(layers), None
         model.eval()
-        if model.device.type != "meta":
-            slots, returned = measure(model, layers, slots)
-            null_test(model, layers, slots)
+        if not is_hollow(model):
+            slots, returned = try_out(model, layers, slots)
         return cls(model, path, layers, slots, returned)
 
     @property

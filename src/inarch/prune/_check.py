@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from inarch.errors import WeightsError
 from inarch.numerics.head import run_with_head
 from inarch.prune._order import Block
+from inarch.prune._resume import entered, watched
 from inarch.prune._slots import Slot, hidden_of, patched, switched_off, unpacked
 
 if TYPE_CHECKING:
@@ -31,16 +32,41 @@ def check_kind(model: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def measure(
+def try_out(
     model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]
 ) -> tuple[dict[Block, Slot], int | None]:
     """Return the slots with what blocks return filled in, and what layers return.
 
-    Both are lengths of tuples; None is a tensor. A tiny forward shows them.
+    Both are lengths of tuples; None is a tensor. Four tokens run through the model: as it is; with
+    all blocks off, where each layer must be the identity, bit for bit; and from the middle, where
+    the logits must be the same, bit for bit.
 
     Raises:
-        WeightsError: A layer does not call one of its blocks, or more than once.
+        WeightsError: A layer does not call its blocks once each, changes what passes through it
+            without them, or needs something from the layers before it beside the hidden states.
     """
+    middle = len(layers) // 2
+    with watched(layers, [middle]) as states:
+        measured, returned, logits = _measure(model, layers, slots)
+    with _explained(model, "without its blocks"):
+        _null_test(model, layers, measured)
+    with (
+        _explained(model, "without its first layers"),
+        entered(layers, middle, states[middle], returned),
+    ):
+        again = model(**_tiny_inputs(model), use_cache=False).logits
+    if not torch.allclose(logits, again, rtol=0, atol=0, equal_nan=True):
+        raise WeightsError(
+            f"the layers of {type(model).__name__} hand on more than hidden states: without its"
+            f" first {middle}, the others give other logits for the same states; expected layers"
+            " that need nothing else of each other, so blocks of this one cannot be removed"
+        )
+    return measured, returned
+
+
+def _measure(
+    model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]
+) -> tuple[dict[Block, Slot], int | None, Tensor]:
     modules = {block: slot.parts[-1] for block, slot in slots.items()}
     outputs: dict[nn.Module, list[Any]] = {part: [] for part in (*modules.values(), layers[0])}
 
@@ -50,7 +76,7 @@ def measure(
     with ExitStack() as stack:
         for module in outputs:
             stack.callback(module.register_forward_hook(keep).remove)
-        model(**_tiny_inputs(model), use_cache=False)
+        logits = model(**_tiny_inputs(model), use_cache=False).logits
     for block, module in modules.items():
         if len(outputs[module]) != 1:
             raise WeightsError(
@@ -64,16 +90,10 @@ def measure(
     measured = {
         block: slot._replace(returned=lengths[modules[block]]) for block, slot in slots.items()
     }
-    return measured, lengths[layers[0]]
+    return measured, lengths[layers[0]], logits
 
 
-@torch.no_grad()
-def null_test(model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]) -> None:
-    """Switch all blocks off and see that each layer is the identity, bit for bit.
-
-    Raises:
-        WeightsError: A layer changes what passes through it.
-    """
+def _null_test(model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Block, Slot]) -> None:
     index_of = {layer: index for index, layer in enumerate(layers)}
 
     def compare(layer: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
@@ -95,6 +115,26 @@ def null_test(model: PreTrainedModel, layers: nn.ModuleList, slots: Mapping[Bloc
         run_with_head(model, _tiny_inputs(model), lambda _hidden, _head: (None,))
 
 
+@contextmanager
+def _explained(model: PreTrainedModel, how: str) -> Iterator[None]:
+    """Turn the error of a model that cannot run without some of its parts into a refusal."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        raise WeightsError(
+            f"{type(model).__name__} does not run {how} ({error}); expected layers that only add"
+            " attention and feed-forward to the hidden states, so its blocks cannot be removed"
+        ) from error
+
+
+def is_hollow(model: PreTrainedModel) -> bool:
+    """Return whether a model has no values: on the meta device, and not merely offloaded."""
+    return model.device.type == "meta" and not hasattr(model, "_hf_hook")
+
+
 def _tiny_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
-    ids_14 = torch.arange(1, 5, device=model.device)[None]
+    device = "cpu" if model.device.type == "meta" else model.device  # accelerate moves them
+    ids_14 = torch.arange(1, 5, device=device)[None]
     return {"input_ids": ids_14 % model.config.get_text_config().vocab_size}

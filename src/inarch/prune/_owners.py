@@ -12,7 +12,7 @@ Shapes: B = batch, T = tokens, D = hidden width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from inarch.prune._order import Kind
-from inarch.prune._slots import Slot, hidden_of, packed, patched, standing_in, unpacked
+from inarch.prune._slots import Forward, Slot, hidden_of, packed, patched, standing_in, unpacked
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -55,7 +55,7 @@ def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], width: int) -> Own
         for name, parameter in layer.named_parameters()
     }
     probe = _Probe(layer, slots, width, [name for name, found in owners.items() if not found])
-    seen_BTD = {kind: probe.run(kind) for kind in slots}
+    mlp_inputs_BTD = [probe.run(kind) for kind in slots]
     for kind, found in probe.served.items():
         for name in found:
             owners[name].add(kind)
@@ -63,7 +63,7 @@ def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], width: int) -> Own
         mha=tuple(name for name, kinds in owners.items() if kinds == {"mha"}),
         mlp=tuple(name for name, kinds in owners.items() if kinds == {"mlp"}),
         shared=tuple(name for name, kinds in owners.items() if len(kinds) != 1),
-        parallel=torch.equal(seen_BTD["mha"], seen_BTD["mlp"]),
+        parallel=torch.equal(*mlp_inputs_BTD),
     )
 
 
@@ -90,10 +90,15 @@ class _Probe:
 
     def run(self, on: Kind) -> Tensor:
         """Run with one block on; note what serves it and return what the feed-forward saw."""
-        seen: list[Tensor] = []
-        forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
+        inputs_BTD: dict[Kind, Tensor] = {}
+        # Accelerate's forwards would fetch weights from elsewhere.
+        forwards: list[tuple[nn.Module, Forward]] = [
+            (module, type(module).forward.__get__(module))
+            for module in self.layer.modules()
+            if "forward" in module.__dict__
+        ]
         for kind, slot in self.slots.items():
-            forwards += standing_in(slot, _made_up(slot, kind == on, seen))
+            forwards += standing_in(slot, self._made_up(kind, kind == on, inputs_BTD))
         with torch.inference_mode(False), torch.enable_grad(), patched(forwards):
             values = self.values | self.buffers
             output = functional_call(self.layer, values, (self.hidden_12D, *self.others))
@@ -105,14 +110,16 @@ class _Probe:
             for name, grad in zip(self.values, grads[1:], strict=True)
             if grad is not None and bool(grad.any())
         ]
-        return seen[-1]
+        return inputs_BTD["mlp"]
 
+    def _made_up(self, kind: Kind, is_on: bool, inputs_BTD: dict[Kind, Tensor]) -> Forward:
+        slot = self.slots[kind]
 
-def _made_up(slot: Slot, is_on: bool, seen: list[Tensor]) -> Callable[..., Any]:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden_BTD = hidden_of(args, kwargs)
-        seen.append(hidden_BTD)
-        neutral_BTD = slot.neutral(args, kwargs)
-        return packed(neutral_BTD + hidden_BTD.sin() if is_on else neutral_BTD, slot.returned)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            inputs_BTD[kind] = hidden_of(args, kwargs)
+            output_BTD = slot.neutral(args, kwargs)
+            if is_on:
+                output_BTD = output_BTD + inputs_BTD[kind].sin()
+            return packed(output_BTD, slot.returned)
 
-    return forward
+        return forward
