@@ -214,6 +214,16 @@ def test_a_plan_counts_what_is_read_and_written(models):
     assert plan["reads"] == f"{num * 12 / 1e9:.2f} GB"
 
 
+def test_a_base_of_a_slice_that_is_none_of_its_sources_is_not_opened(models):
+    slice_ = {
+        "sources": [{"model": str(models / name), "layer_range": [0, 1]} for name in "ab"],
+        "base_model": str(models / "absent"),
+    }
+    content = {"merge_method": "linear", "slices": [slice_], **LINEAR}
+    plan = merge.plan(MergeConfig.model_validate(content, strict=False))
+    assert plan["note 1"] == "slices.0.base_model: has no effect, as it is none of the sources"
+
+
 # ----------------------------------------------------------------------------------- runs and cuts
 
 

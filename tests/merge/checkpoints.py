@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from inarch.merge import METHODS
-from inarch.merge._models import open_models, refs_of
-from inarch.merge._outline import load_config
+from inarch.merge._models import open_models
+from inarch.merge._outline import load_config, refs_of
 from inarch.merge._plan import Plan, make_plan
 from inarch.merge._stack import ArrayStack
 

@@ -170,6 +170,21 @@ class TestNotes:
         )
         assert found.notes == ("slices.0.residual_weight: has no effect, as in mergekit",)
 
+    def test_a_base_of_a_slice_that_is_none_of_its_sources(self, made):
+        slice_ = "slices:\n- sources: [{model: a, layer_range: [0, 1]}]\n  base_model: "
+        found = made(f"merge_method: passthrough\n{slice_}b")
+        assert found.notes == ("slices.0.base_model: has no effect, as it is none of the sources",)
+        assert found.labels == ("a",)
+        assert made(f"merge_method: passthrough\n{slice_}a").notes == ()
+
+    def test_labels_are_in_the_users_order(self, made):
+        found = made(
+            "merge_method: passthrough\nmodules:\n"
+            "  one: {slices: [{sources: [{model: b, layer_range: [0, 1]}]}]}\n"
+            "  two: {models: [{model: a}]}"
+        )
+        assert found.labels == ("b", "a")
+
 
 class TestProblems:
     @pytest.mark.parametrize(

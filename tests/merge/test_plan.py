@@ -22,7 +22,8 @@ from tests.merge.checkpoints import (
 from inarch.errors import SettingsError, WeightsError
 from inarch.merge import METHODS
 from inarch.merge._config import MergeConfig
-from inarch.merge._models import open_models, refs_of
+from inarch.merge._models import open_models
+from inarch.merge._outline import refs_of
 from inarch.merge._plan import make_plan
 from inarch.merge._sources import FileSource
 from inarch.merge.linear import LinearSettings

@@ -11,8 +11,7 @@ from inarch.flows._judge import ScoreSettings
 from inarch.flows._space import Space, Values, Variable, fill, find_mismatches
 from inarch.merge import METHODS, MergeConfig
 from inarch.merge._config import ModelRef
-from inarch.merge._models import refs_of
-from inarch.merge._outline import find_problems
+from inarch.merge._outline import find_problems, refs_of
 from inarch.settings import KeyPath, Settings, load, validate
 
 

@@ -21,8 +21,9 @@ from inarch.merge import METHODS
 from inarch.merge._card import card, tensor_row
 from inarch.merge._config import MergeConfig
 from inarch.merge._jobs import Job
-from inarch.merge._models import OpenModel, open_models, refs_of
+from inarch.merge._models import OpenModel, open_models
 from inarch.merge._names import place
+from inarch.merge._outline import refs_of
 from inarch.merge._plan import Plan, make_plan
 from inarch.merge._rounding import rounding_notes
 from inarch.merge._stream import measure_tensors, merge_tensors, rule_of

@@ -8,7 +8,7 @@ from inarch.io.headers import TensorInfo
 from inarch.io.hub import find_folder
 from inarch.io.weights import Checkpoint
 from inarch.merge._adapters import Adapter
-from inarch.merge._config import MergeConfig, ModelRef, ModuleEntry
+from inarch.merge._config import ModelRef
 from inarch.merge._jobs import Source
 from inarch.merge._layout import TokenModel
 from inarch.merge._names import is_embedding
@@ -74,18 +74,6 @@ def open_models(refs: Mapping[str, ModelRef]) -> Iterator[dict[str, OpenModel]]:
             models[label] = OpenModel(label, checkpoint, adapter)
             opened.callback(models[label].close)
         yield models
-
-
-def refs_of(config: MergeConfig) -> dict[str, ModelRef]:
-    """Return all models that a recipe speaks of, by their labels."""
-    parts: list[MergeConfig | ModuleEntry] = [config, *(config.modules or {}).values()]
-    refs = [entry.model for part in parts for entry in part.models or ()]
-    for part in parts:
-        for entry in part.slices or ():
-            refs += [source.model for source in entry.sources]
-            refs += [entry.base_model] if entry.base_model else []
-    refs += [config.base_model] if config.base_model else []
-    return {str(ref): ref for ref in refs}
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inarch.errors import SettingsError
-from inarch.merge._config import MergeConfig, ModelEntry, ModuleEntry, SliceEntry
+from inarch.merge._config import MergeConfig, ModelEntry, ModelRef, ModuleEntry, SliceEntry
 from inarch.merge._method import Method
 from inarch.merge._parameters import Level, as_mergekit, check, describe, level
 from inarch.settings import KeyPath, load, nearest, show
@@ -48,13 +48,26 @@ class Outline(NamedTuple):
     modules: dict[str | None, tuple[Slice, ...]]
     """Slices from bottom to top, by the module; None: all of the model."""
     labels: tuple[str, ...]
-    """All models, each once, in the user's order; a base that is not among them is the last."""
+    """All models; see `refs_of`."""
     base: str | None
     """The recipe's base model."""
     levels: tuple[Level, ...]
     """All places with parameters, apart from those that nobody reads."""
     notes: tuple[str, ...]
     """What has no effect, and other things that the user should know."""
+
+
+def refs_of(config: MergeConfig) -> dict[str, ModelRef]:
+    """Return all models of a recipe by their labels, each once, in the user's order.
+
+    A base that is not among them is the last.
+    """
+    refs = []
+    for _, part in _parts(config).values():
+        refs += [entry.model for entry in part.models or ()]
+        refs += [source.model for entry in part.slices or () for source in entry.sources]
+    refs += [config.base_model] if config.base_model else []
+    return {str(ref): ref for ref in refs}
 
 
 def load_config(
@@ -151,8 +164,7 @@ def _outline(config: MergeConfig, methods: Mapping[str, Method]) -> Outline:
         if path in unheard and key in known
     )
     heard = tuple(one for one in (*shared, *own) if one.path not in unheard)
-    written = dict.fromkeys((*_written(config), *([base] if base else [])))
-    return Outline(modules, tuple(written), base, heard, tuple(notes))
+    return Outline(modules, tuple(refs_of(config)), base, heard, tuple(notes))
 
 
 def _unheard(parts: Sequence[Slice]) -> Iterator[tuple[KeyPath, str]]:
@@ -198,14 +210,6 @@ def _levels(config: MergeConfig) -> tuple[list[Level], list[Level]]:
     return shared, own
 
 
-def _written(config: MergeConfig) -> Iterator[str]:
-    """Return the models of a recipe in the order in which they appear in it."""
-    for _, part in _parts(config).values():
-        yield from (str(entry.model) for entry in part.models or ())
-        for slice_ in part.slices or ():
-            yield from (str(source.model) for source in slice_.sources)
-
-
 def _idle(config: MergeConfig, base: str | None, labels: Sequence[str]) -> Iterator[str]:
     """Return what a recipe says beside parameters that changes nothing."""
     if base is not None and base not in labels:
@@ -214,8 +218,12 @@ def _idle(config: MergeConfig, base: str | None, labels: Sequence[str]) -> Itera
         yield show(("int8_mask",), "has no effect")
     for _, (path, part) in _parts(config).items():
         for i, slice_ in enumerate(part.slices or ()):
+            at = (*path, "slices", i)
             if slice_.residual_weight is not None:
-                yield show((*path, "slices", i, "residual_weight"), "has no effect, as in mergekit")
+                yield show((*at, "residual_weight"), "has no effect, as in mergekit")
+            sources = [str(source.model) for source in slice_.sources]
+            if slice_.base_model is not None and str(slice_.base_model) not in sources:
+                yield show((*at, "base_model"), "has no effect, as it is none of the sources")
 
 
 def _whole(

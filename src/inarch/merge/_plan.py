@@ -60,7 +60,7 @@ def make_plan(
 
     Args:
         config: The recipe.
-        models: Those of ``outline(config, methods).labels``, in that order.
+        models: Those of ``refs_of(config)``, in that order.
         methods: The table of methods.
         remap: Lays rows of embeddings and heads out anew; None leaves them as they are.
 
