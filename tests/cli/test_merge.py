@@ -69,6 +69,22 @@ def test_two_folders_are_one_too_many(says):
         says("r.yaml", "x", "--out", "y")
 
 
+def test_a_shard_of_no_size(says):
+    with pytest.raises(SettingsError, match=r"--shard-gb: .*found 0\.0, expected greater than 0"):
+        says("r.yaml", "out", "--shard-gb", "0")
+
+
+def test_a_device_that_is_none(says):
+    output, calls = says("r.yaml", "out", "--device", "gpu")
+    assert "--device" in output
+    assert calls == []
+
+
+def test_json_is_of_an_explanation(says):
+    with pytest.raises(SettingsError, match="--json has no effect without --explain"):
+        says("r.yaml", "out", "--json")
+
+
 def test_a_dry_run_and_an_explanation_merge_nothing(says):
     output, calls = says("r.yaml", "out", "--dry-run")
     assert "12" in output

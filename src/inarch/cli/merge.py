@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -47,7 +47,8 @@ def merge(  # noqa: PLR0913  (a flag each)
         int, typer.Option("--threads", min=0, help="Parts merged at once; 0: one per core.")
     ] = 0,
     device: Annotated[
-        str, typer.Option("--device", help="Where sums are computed: cpu, cuda, auto.")
+        Literal["cpu", "cuda", "auto"],
+        typer.Option("--device", help="Where sums are computed."),
     ] = "cpu",
     shard_gb: Annotated[
         float, typer.Option("--shard-gb", help="Size of a shard of the result, in 10^9 bytes.")
@@ -72,14 +73,16 @@ def merge(  # noqa: PLR0913  (a flag each)
     from inarch.flows import merge as flow
     from inarch.merge import METHODS, load_config
     from inarch.report import build_explained
+    from inarch.settings import validate
 
     if folder and out and folder != out:
         raise SettingsError(f"found two folders for the result, {folder} and {out}; give one")
+    if as_json and not explain:
+        raise SettingsError("--json has no effect without --explain; leave it out")
     folder = folder or out or Path("runs") / recipe.stem
     config = load_config(recipe, METHODS, set_ or ())
-    options = flow.MergeOptions.model_validate(
-        {"threads": threads, "device": device, "max_shard_gb": shard_gb}
-    )
+    costs = {"threads": threads, "device": device, "max_shard_gb": shard_gb}
+    options = validate(flow.MergeOptions, costs, "--shard-gb")
     if dry_run:
         show_plan(flow.plan(config) | {"out": folder}, config)
     elif explain:
