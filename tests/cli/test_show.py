@@ -17,6 +17,12 @@ def screen(monkeypatch):
     return screen
 
 
+def test_brackets_in_a_plan_are_no_markup(screen):
+    show.show_plan({"models": ["a [v2]", "b [/v2]"], "tensors": 12345})
+    assert "a [v2], b [/v2]" in screen.getvalue()
+    assert "12,345" in screen.getvalue()
+
+
 def test_the_demos_numbers_have_mean_and_spread(screen):
     shares = {"fact": (0.5, 0.6, 0.7), "all": (0.25, 0.25, 0.25)}
     bits = {"fact": (1.0, 1.5, 2.0), "all": (0.5, 0.5, 0.5)}

@@ -42,7 +42,7 @@ def show_plan(plan: Mapping[str, object], settings: "Settings | None" = None) ->
         output.print(dump(settings), markup=False, highlight=False, soft_wrap=True)
     table = Table("plan", "")
     for name, value in plan.items():
-        table.add_row(name, _show(value))
+        table.add_row(name, Text(_show(value)))
     output.print(table)
 
 
