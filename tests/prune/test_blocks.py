@@ -237,6 +237,32 @@ def test_norms_belong_to_the_block_that_they_serve(name, device):
     assert found.parallel == (name in PARALLEL)
 
 
+def test_a_layer_whose_blocks_are_gone_owns_nothing():
+    """A cut model may hold modules without parameters in the places of blocks and norms."""
+    model = tiny("llama")
+    layer = model.model.layers[1]
+    full = logits(model)
+    with BlockModel.of(model).without(ALL[2:4]):
+        off = logits(model)
+    layer.self_attn, layer.mlp = Nothing((None,)), Nothing(())
+    layer.input_layernorm = layer.post_attention_layernorm = nn.Identity()
+    found = BlockModel.of(model)
+    assert torch.equal(logits(model), off)
+    assert not torch.equal(off, full)
+    assert found.parameters_of(ALL[2]) == found.parameters_of(ALL[3]) == found.shared_of(1) == {}
+    assert len(found.parameters_of(ALL[4])) == 5
+
+
+class Nothing(nn.Module):
+    def __init__(self, rest: tuple[None, ...]):
+        super().__init__()
+        self.rest = rest
+
+    def forward(self, hidden_states: Tensor, **_: object) -> Tensor | tuple[Tensor | None, ...]:
+        zeros = torch.zeros_like(hidden_states)
+        return (zeros, *self.rest) if self.rest else zeros
+
+
 @every_architecture
 def test_a_parameter_is_owned_by_the_blocks_that_it_changes(name):
     """Perturb what is outside the blocks and look at the real layer, each block alone."""

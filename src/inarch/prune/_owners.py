@@ -73,8 +73,8 @@ class _Probe:
     def __init__(self, layer: nn.Module, slots: Mapping[Kind, Slot], width: int, names: list[str]):
         self.layer, self.slots, self.served = layer, slots, dict[Kind, list[str]]()
         parameters, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
-        device = next(iter(parameters.values())).device
-        device = torch.device("cpu") if device.type == "meta" else device
+        has_values = [value.device for value in parameters.values() if not value.is_meta]
+        device = has_values[0] if has_values else torch.device("cpu")
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:
