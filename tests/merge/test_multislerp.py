@@ -130,7 +130,7 @@ def test_equal_models():
 
 
 def test_what_is_refused():
-    with pytest.raises(SettingsError, match=r"tensor: the weights 1\.0, -1\.0 sum to zero"):
+    with pytest.raises(SettingsError, match=r"^the weights 1\.0, -1\.0 sum to zero"):
         run([X, Y], weight=(1.0, -1.0))
     with pytest.raises(SettingsError, match="weight has 3 values for 2 models"):
         run([X, Y], weight=(1.0, 1.0, 1.0))

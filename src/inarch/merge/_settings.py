@@ -35,16 +35,16 @@ def per_model(values: PerModel, num_models: int, name: str) -> PerModel:
     )
 
 
-def of_sum_one(weights: PerModel, tensor: str) -> PerModel:
+def of_sum_one(weights: PerModel) -> PerModel:
     """Return the weights divided by their sum.
 
     Raises:
-        SettingsError: They sum to zero; `tensor` is named.
+        SettingsError: They sum to zero.
     """
     whole = fsum(weights)
     if abs(whole) <= LEAST_SUM * fsum(map(abs, weights)):
         raise SettingsError(
-            f"{tensor}: the weights {', '.join(map(str, weights))} sum to zero and cannot be "
+            f"the weights {', '.join(map(str, weights))} sum to zero and cannot be "
             "normalised; change a weight, or do not normalise where the method lets you choose"
         )
     return tuple(weight / whole for weight in weights)

@@ -59,7 +59,7 @@ def summed(stack: Stack, settings: SparseSettings) -> Combination:
     """
     weights = per_model(settings.weight, stack.num_models, "weight")
     if settings.normalize:
-        weights = of_sum_one(weights, stack.name)
+        weights = of_sum_one(weights)
     return Combination(weights, votes="none", lambda_=settings.lambda_)
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from xxhash import xxh3_128, xxh3_128_digest
 
-from inarch.errors import InarchError, WeightsError
+from inarch.errors import SettingsError, WeightsError
 from inarch.io.dtypes import narrow, storage
 from inarch.merge._jobs import Floats, Job, Raw, Source
 from inarch.merge._method import Method
@@ -119,8 +119,8 @@ def rule_of(job: Job, stack: "JobStack", methods: Mapping[str, Method]) -> Rule:
     """Return the rule of a job; where its method complains, the error names the tensor."""
     try:
         return methods[job.method].function(stack, job.settings)
-    except InarchError as error:
-        raise type(error)(f"{job.name}: {error}") from None
+    except SettingsError as error:
+        raise SettingsError(f"{job.name}: {error}") from None
 
 
 def _start(

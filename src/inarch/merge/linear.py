@@ -31,5 +31,5 @@ def linear(stack: Stack, settings: LinearSettings) -> WeightedRule:
     """
     weights = per_model(settings.weight, stack.num_models, "weight")
     if settings.normalize:
-        weights = of_sum_one(weights, stack.name)
+        weights = of_sum_one(weights)
     return WeightedRule(lambda part: weighted_sum(part.models_KN, weights), weights)

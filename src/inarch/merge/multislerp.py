@@ -52,7 +52,7 @@ def multislerp(stack: Stack, settings: MultislerpSettings) -> WeightedRule:
     """
     weights = per_model(settings.weight, stack.num_models, "weight")
     if settings.normalize_weights:
-        weights = of_sum_one(weights, stack.name)
+        weights = of_sum_one(weights)
     factors_K = _factors(whole_gram(stack, DELTAS), np.array(weights), settings)
     factors = tuple(map(float, factors_K))
     return WeightedRule(lambda part: combine(part, factors), factors)

@@ -49,7 +49,7 @@ def nuslerp(stack: Stack, settings: NuslerpSettings) -> Rule:
         SettingsError: There are not two models, or their weights sum to zero.
     """
     require(stack, "nuslerp", base=False, models=2)
-    _, t = of_sum_one(per_model(settings.weight, 2, "weight"), stack.name)
+    _, t = of_sum_one(per_model(settings.weight, 2, "weight"))
     if settings.nuslerp_flatten or len(stack.shape) < 2:
         return _whole(stack, t)
     return _by_column(stack, t) if settings.nuslerp_row_wise else _by_row(stack.shape[-1], t)

@@ -39,6 +39,6 @@ def task_arithmetic(stack: Stack, settings: TaskArithmeticSettings) -> WeightedR
     require(stack, "task_arithmetic", base=True)
     weights = per_model(settings.weight, stack.num_models, "weight")
     if settings.normalize:
-        weights = of_sum_one(weights, stack.name)
+        weights = of_sum_one(weights)
     factors = tuple(settings.lambda_ * weight for weight in weights)
     return WeightedRule(lambda part: weighted_move(part.base_N, part.models_KN, factors), factors)
