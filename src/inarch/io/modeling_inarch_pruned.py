@@ -94,8 +94,9 @@ class PrunedConfig(PreTrainedConfig):
             )
         # Names of tensors on disk and the defaults of peft go by the model type of the instance.
         config_dict = config_dict | {"model_type": base_type}
-        if blocks:
+        if blocks is not None:
             config_dict["block_configs"] = [_open(block) for block in blocks]
+            config_dict["intermediate_size"] = plan["width"]
         return classes(base_type, blocks is not None)[0].from_dict(config_dict, **kwargs)
 
 
@@ -138,7 +139,7 @@ def classes(base_type: str, is_deci: bool = False) -> tuple[Any, Any]:
     base_model = AutoModelForCausalLM._model_mapping[base_config]
     config_class = type(
         "PrunedConfig",
-        (base_config,),
+        (_Uneven, base_config) if is_deci else (base_config,),
         {"__module__": __name__, "model_type": MODEL_TYPE, "_auto_class": "AutoConfig"},
     )
     model_class = type(
@@ -156,6 +157,14 @@ def classes(base_type: str, is_deci: bool = False) -> tuple[Any, Any]:
     return config_class, model_class
 
 
+class _Uneven:
+    """What the config of a model whose feed-forwards differ does beside its base class."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys; one width for all layers is none of them, so stock classes refuse."""
+        return super().to_dict() | {"intermediate_size": None}  # type: ignore[misc]
+
+
 class _Pruned(PreTrainedModel):
     """What the class of a pruned model does beside its base class."""
 
@@ -171,7 +180,7 @@ class _Pruned(PreTrainedModel):
             kind = SilentSum if block["sums"] else Silent
             layer.set_submodule(last, kind(block["layer"], block["returned"]))
         for block in plan["narrow"]:
-            _narrow(layers[block["layer"]].get_submodule(block["module"]), config, block["width"])
+            _narrow(layers[block["layer"]].get_submodule(block["module"]), config, block["to"])
         if guard := _guard(plan):
             self._keys_to_ignore_on_load_unexpected.add(f"^{re.escape(guard)}$")
 

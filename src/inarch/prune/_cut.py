@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from transformers import AutoModelForCausalLM
 
@@ -24,14 +24,14 @@ from inarch.io.modeling_inarch_pruned import PLAN, classes
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fill import fill, moved
 from inarch.prune._layer_config import slot_config
-from inarch.prune._native import native_config, stock_config
+from inarch.prune._native import deci_config, native_config, stock_config
 from inarch.prune._order import Block, Step
 from inarch.prune._repack import Slot, repack
+from inarch.prune._sizes import Format, only_own
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-Format = Literal["plain", "native", "gguf-safe"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -59,10 +59,15 @@ def cut(
     """
     config = subject.model.config
     removed = gone(config) | {block for step in steps for block in step.unit}
-    slots = repack(subject.num_layers, removed, parallel=_only_own(subject))
+    slots = repack(subject.num_layers, removed, parallel=only_own(subject))
     if not slots:
         raise SettingsError("found no block that survives, expected one at least; remove fewer")
-    new = _plain(subject, slots) if format == "plain" else _native(subject, slots, removed)
+    if format == "native":
+        new = _native(subject, slots, removed)
+    elif format == "gguf-safe" and any(slot.pads for slot in slots):
+        new = _gguf_safe(subject, slots)
+    else:
+        new = _plain(subject, slots)
     record = _record(config, steps, slots, data_digest)
     setattr(new.config, PLAN, {"format": format} | record | getattr(new.config, PLAN, {}))
     return new
@@ -102,6 +107,12 @@ def _native(
     return new
 
 
+def _gguf_safe(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:
+    stock = slot_config(stock_config(subject.model.config), slots)
+    config = deci_config(subject, stock, slots)
+    return fill(subject, classes(stock.model_type, is_deci=True)[1], config, slots)
+
+
 def in_place(num_layers: int, removed: Iterable[Block]) -> tuple[Slot, ...]:
     """Return one slot for each layer, in its place, also where both its blocks are gone."""
     without = set(removed)
@@ -109,11 +120,6 @@ def in_place(num_layers: int, removed: Iterable[Block]) -> tuple[Slot, ...]:
         Slot(*(None if Block(kind, layer) in without else layer for kind in ("mha", "mlp")))
         for layer in range(num_layers)
     )
-
-
-def _only_own(subject: BlockModel) -> bool:
-    """Return whether only blocks of one layer pair: they read the same input, or share a norm."""
-    return subject.parallel or any(subject.shared_of(i) for i in range(subject.num_layers))
 
 
 def _record(

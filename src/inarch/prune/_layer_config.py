@@ -12,7 +12,12 @@ from typing import Any
 
 from inarch.prune._repack import Slot
 
-BY_ATTENTION: tuple[str, ...] = ("layer_types", "no_rope_layers", "layer_rope_theta", "sliding_windows")
+BY_ATTENTION: tuple[str, ...] = (
+    "layer_types",
+    "no_rope_layers",
+    "layer_rope_theta",
+    "sliding_windows",
+)
 """Lists with one entry per layer, which attention reads."""
 BY_FEED_FORWARD: tuple[str, ...] = ("mlp_layer_types",)
 """Lists with one entry per layer, which the feed-forward reads."""

@@ -7,8 +7,15 @@ from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from inarch.io.modeling_inarch_pruned import MODEL_TYPE, PLAN, classes
+from inarch.io.modeling_inarch_pruned import MODEL_TYPE, PLAN, PrunedConfig
 from inarch.prune._blocks import BlockModel
+from inarch.prune._deci import (
+    NARROW,
+    block_configs,
+    deci_gone,
+    deci_narrow,
+    refuse_unlike_llama,
+)
 from inarch.prune._fill import own_names, part_names
 from inarch.prune._layer_config import homes
 from inarch.prune._order import Block, Kind
@@ -29,19 +36,42 @@ def native_config(
         slots: The layers of the cut model.
         gone: Which blocks of the slots are not to be, by place in the cut model.
     """
-    base_type = config.model_type
-    new = classes(base_type)[0].from_dict(config.to_dict())
-    new._attn_implementation = config._attn_implementation
-    skips = {place: sorted(SKIP[b.kind] for b in gone if b.layer == place) for _, place in gone}
-    new.per_layer_config = {place: {"skip": skip} for place, skip in sorted(skips.items())}
     plan = {
-        "base_model_type": base_type,
+        "base_model_type": config.model_type,
         "layers": subject.layers_path,
         "gone": [_describe(subject, slots, block) for block in sorted(gone, key=_by_place)],
         "narrow": [],
         "guarded": True,
     }
-    setattr(new, PLAN, {"build": plan})
+    return _made(config, plan, {})
+
+
+def deci_config(subject: BlockModel, config: Any, slots: Sequence[Slot]) -> Any:
+    """Return the config of a pruned model that llama.cpp and vLLM know as DeciLM.
+
+    Raises:
+        SettingsError: They would not.
+    """
+    refuse_unlike_llama(config)
+    gone, narrow = deci_gone(slots), deci_narrow(slots)
+    plan = {
+        "base_model_type": config.model_type,
+        "layers": subject.layers_path,
+        "gone": [_describe(subject, slots, block) for block in sorted(gone, key=_by_place)],
+        "narrow": [{"layer": place, "module": "mlp", "to": NARROW} for place in narrow],
+        "guarded": False,  # vLLM and llama.cpp take no tensor that they do not know
+        "width": config.intermediate_size,
+    }
+    return _made(config, plan, {"block_configs": block_configs(config, slots)})
+
+
+def _made(config: Any, plan: dict[str, Any], more: dict[str, Any]) -> Any:
+    skips: dict[str, dict[str, list[str]]] = {}
+    for block in plan["gone"]:
+        skips.setdefault(str(block["layer"]), {"skip": []})["skip"].append(SKIP[block["kind"]])
+    keys = config.to_dict() | {PLAN: {"build": plan}, "per_layer_config": skips} | more
+    new = PrunedConfig.from_dict(keys)
+    new._attn_implementation = config._attn_implementation
     return new
 
 
@@ -53,6 +83,8 @@ def stock_config(config: Any) -> Any:
     for key in ("model_type", "per_layer_config", "block_configs", "auto_map", "architectures"):
         plain.pop(key, None)
     base_type = plain.pop(PLAN)["build"]["base_model_type"]
+    if plain.get("intermediate_size", 0) is None:  # as the dict of an uneven model has it
+        plain["intermediate_size"] = config.intermediate_size
     new = CONFIG_MAPPING[base_type].from_dict(plain)
     new._attn_implementation = config._attn_implementation
     return new
