@@ -1,5 +1,6 @@
 """The tokenizer of a merged model: what keeps its id, and what a text becomes."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tests import tiny
 from tokenizers import AddedToken, Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from inarch.errors import DataError
 from inarch.merge._union import union_ids, write_tokenizer
 from inarch.merge._vocabulary import Vocabulary, read_vocabulary
 
@@ -55,6 +57,22 @@ def two(tmp_path) -> list[Path]:
     other.add_tokens(["plain added", "你好", "😀"])
     other.add_tokens([AddedToken("<sp>", special=True), AddedToken("<l>", lstrip=True)])
     return [saved(tmp_path / "a", tiny.byte_level()), saved(tmp_path / "b", other)]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_a_full_disk_leaves_no_half_of_a_file(two, tmp_path, monkeypatch, name):
+    write_text = Path.write_text
+
+    def fail(path: Path, text: str, **how) -> None:
+        write_text(path, text[:9], **how)
+        if name in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(DataError, match=f"disk full while writing .*{name}"):
+        united(tmp_path / "out", two, "{{ messages }}")
+    left = tmp_path / "out" / name  # what the origin has is copied first
+    assert not left.exists() or len(left.read_text()) > 9
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

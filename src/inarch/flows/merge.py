@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveFloat
 
 from inarch.errors import SettingsError
-from inarch.io.files import append_metrics, read_metrics, write_atomic
+from inarch.io.files import append_metrics, read_metrics, write_json, write_text
 from inarch.io.folders import CONFIG, read_json
 from inarch.io.headers import TensorInfo
 from inarch.io.progress import track
@@ -155,8 +155,7 @@ def _keep_rows(path: Path, done: Set[str]) -> set[str]:
     """Keep the rows of tensors that an earlier run finished, in their order; return their names."""
     rows = {row["tensor"]: row for row in (read_metrics(path) if path.exists() else [])}
     kept = [row for name, row in rows.items() if name in done]
-    with write_atomic(path) as temp:
-        temp.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in kept))
     return {row["tensor"] for row in kept}
 
 
@@ -191,25 +190,16 @@ def _write_beside(
     copy_side_files(origin, out, PROCESSOR_FILES)
     tokens.write(out)
     if (speaker / GENERATION).is_file():
-        _write_json(out / GENERATION, tokens.patch(read_json(speaker / GENERATION)))
+        write_json(out / GENERATION, tokens.patch(read_json(speaker / GENERATION)))
     notes = (*plan.notes, *tokens.notes)
     base = None if recipe.base_model is None else str(recipe.base_model)
     prints = work.manifest["inputs"]
-    _write(out / RECIPE, dump(recipe))
-    _write(out / CARD, card(dump(recipe), (recipe.merge_method,), prints, base, notes))
-    _write_json(out / CONFIG, tokens.patch(plan.config))
+    write_text(out / RECIPE, dump(recipe))
+    write_text(out / CARD, card(dump(recipe), (recipe.merge_method,), prints, base, notes))
+    write_json(out / CONFIG, tokens.patch(plan.config))
     work.note(notes=list(notes))
     for note in notes:
         logger.warning("%s", note)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    with write_atomic(path) as temp:
-        temp.write_text(text, encoding="utf-8")
 
 
 def _info(job: Job) -> TensorInfo:

@@ -40,6 +40,17 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         remove(temp)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8; see `write_atomic`."""
+    with write_atomic(path) as temp:
+        temp.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file; see `write_atomic`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those around it, where they are absent.
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from inarch.errors import DataError, WeightsError
 from inarch.io.dtypes import Raw, item_size
-from inarch.io.files import explain_full_disk, make_folder, remove, wait_for_disk, write_atomic
+from inarch.io.files import explain_full_disk, make_folder, remove, wait_for_disk, write_json
 from inarch.io.folders import INDEX, SINGLE
 from inarch.io.headers import Header, TensorInfo, make_header
 
@@ -142,8 +142,7 @@ class CheckpointWriter:
             if _SHARD.fullmatch(path.name) and path.name not in self._shards:
                 path.unlink()
         if not single:
-            with write_atomic(self.folder / INDEX) as temp:
-                temp.write_text(json.dumps(self._index(), indent=2, ensure_ascii=False) + "\n")
+            write_json(self.folder / INDEX, self._index())
 
     def _index(self) -> dict[str, Any]:
         metadata = {

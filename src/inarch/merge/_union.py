@@ -13,11 +13,11 @@ All other tokens of the other models have an id and a row, but are not made of a
 spell cannot be followed at once.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inarch.io.files import write_json, write_text
 from inarch.io.sidecar import TOKENIZER_FILES, copy_side_files
 from inarch.merge._vocabulary import Vocabulary, read_beside, read_vocabulary
 
@@ -66,12 +66,15 @@ def write_tokenizer(
         template: The chat template; None keeps the origin's.
         new: The ids of the tokens that the origin lacks.
         added: Those of them that are cut out of a text first, and how they are found in it.
+
+    Raises:
+        DataError: The disk is full.
     """
     copy_side_files(folder, out, _LASTING if new else TOKENIZER_FILES)
     config = read_beside(folder, "tokenizer_config.json")
     if new:
         tokens = [{"id": new[token], "content": token, **flags} for token, flags in added.items()]
-        _write_json(out / "tokenizer.json", _extend(folder, new, tokens))
+        write_json(out / "tokenizer.json", _extend(folder, new, tokens))
         decoder = config.get("added_tokens_decoder")  # transformers 4 looks here, too
         if decoder is not None:
             decoder |= {
@@ -80,9 +83,9 @@ def write_tokenizer(
     if template is not None:
         config.pop("chat_template", None)
         (out / "chat_template.json").unlink(missing_ok=True)
-        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+        write_text(out / "chat_template.jinja", template)
     if config and (new or template is not None):
-        _write_json(out / "tokenizer_config.json", config)
+        write_json(out / "tokenizer_config.json", config)
 
 
 def _extend(
@@ -112,7 +115,3 @@ def _extend(
     ]
     tokens = sorted([*own, *added], key=lambda token: token["id"])
     return {**origin.state, "model": model, "added_tokens": tokens}
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
