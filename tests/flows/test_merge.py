@@ -19,6 +19,7 @@ from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows import merge
 from inarch.flows.merge import MergeOptions
 from inarch.merge import METHODS, MergeConfig, load_config
+from inarch.merge._card import card
 from tests.tiny import byte_level, save_model
 
 
@@ -108,6 +109,18 @@ def test_what_is_told_beside_the_weights(models, tmp_path):
     assert str(models / "base") in card
     manifest = json.loads((out / "manifest.json").read_text())
     assert list(manifest["inputs"]) == [str(models / name) for name in ("a", "b", "c", "base")]
+
+
+def test_a_card_links_to_the_hub_alone(models, tmp_path, monkeypatch):
+    """The hub refuses a card whose ``base_model`` is no id, such as a folder or ``id@revision``."""
+    monkeypatch.chdir(models.parent)
+    entries = [{"model": f"{models.name}/{name}"} for name in "ab"]
+    out = merge.run(recipe(models, entries=entries, **LINEAR), tmp_path / "out")
+    assert "base_model" not in (out / "README.md").read_text()
+    text = card(
+        "merge_method: ties", "ties", {"o/m@v": "1", "o/m+x": "2"}, ["o/m", "o/m"], None, ()
+    )
+    assert "base_model:\n- o/m\n---\n" in text
 
 
 def test_a_digest_tells_one_number_from_another(models, tmp_path):

@@ -1,6 +1,6 @@
 """The model card of a merge, and the rows that say how each tensor was made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from inarch import __version__
@@ -33,8 +33,9 @@ def tensor_row(
 
 def card(
     recipe: str,
-    methods: Sequence[str],
+    method: str,
     models: Mapping[str, str],
+    hub_ids: Iterable[str],
     base: str | None,
     notes: Sequence[str],
 ) -> str:
@@ -42,21 +43,21 @@ def card(
 
     Args:
         recipe: The YAML, as saved.
-        methods: Names of the methods used.
+        method: Its name.
         models: Fingerprint of each model by its label.
+        hub_ids: Models that the hub may link to.
         base: Label of the base model.
         notes: What the user should know about this merge.
     """
-    hub_names = [label for label in models if _is_hub_name(label)]
+    ids = dict.fromkeys(hub_ids)
     front = ["---", "library_name: transformers", "tags:", "- merge", "- inarch"]
-    if hub_names:
-        front += ["base_model:", *(f"- {name}" for name in hub_names)]
+    if ids:
+        front += ["base_model:", *(f"- {name}" for name in ids)]
     rows = [
         f"| `{label}`{' (base)' if label == base else ''} | `{print_}` |"
         for label, print_ in models.items()
     ]
     remarks = ["", "## Notes", "", *(f"- {note}" for note in notes)] if notes else []
-    cards = ", ".join(f"`{method}`" for method in methods)
     return "\n".join(
         [
             *front,
@@ -64,7 +65,7 @@ def card(
             "",
             "# Merged model",
             "",
-            f"Made by [inarch](https://pypi.org/project/inarch/) {__version__} with {cards}.",
+            f"Made by [inarch](https://pypi.org/project/inarch/) {__version__} with `{method}`.",
             "",
             "| model | fingerprint |",
             "|---|---|",
@@ -82,8 +83,3 @@ def card(
             "",
         ]
     )
-
-
-def _is_hub_name(label: str) -> bool:
-    """Return whether a label reads ``owner/name``, which a card may link to."""
-    return label.count("/") == 1 and not label.startswith((".", "/", "~"))
