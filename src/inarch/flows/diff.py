@@ -4,7 +4,6 @@ Tensors are compared part by part from mapped files, so memory does not grow wit
 tensors that only one of the two stores are compared with what stands for them in the other.
 """
 
-import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from inarch.flows._change import Change, measure, total
+from inarch.flows._cores import num_cores
 from inarch.flows._sidecar_diff import compare_side_files
 from inarch.io.dtypes import is_float, widen
 from inarch.io.headers import TensorInfo
@@ -29,7 +29,7 @@ class DiffSettings(Settings):
     """What a comparison costs, and not what it finds."""
 
     threads: NonNegativeInt = 0
-    """Parts that are compared at once; 0: as many as there are cores."""
+    """Parts that are compared at once; 0: one per core."""
 
 
 _DEFAULTS = DiffSettings()
@@ -57,7 +57,7 @@ def run(a: str | Path, b: str | Path, settings: DiffSettings = _DEFAULTS) -> dic
         pair = _Pair(first, second)
         found, rows = {}, []
         with (
-            ThreadPoolExecutor(settings.threads or os.cpu_count()) as pool,
+            ThreadPoolExecutor(settings.threads or num_cores()) as pool,
             track("comparing", len(pair.shared), "tensors") as advance,
         ):
             for name in pair.shared:

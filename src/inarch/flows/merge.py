@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveFloat
 
 from inarch.errors import SettingsError
+from inarch.flows._cores import num_cores
 from inarch.io.files import append_metrics, read_metrics, write_json, write_text
 from inarch.io.folders import CONFIG, read_json
 from inarch.io.headers import TensorInfo
@@ -211,7 +211,7 @@ def _info(job: Job) -> TensorInfo:
 def _costs(options: MergeOptions) -> dict[str, Any]:
     """Return the threads and the device."""
     return {
-        "threads": options.threads or len(os.sched_getaffinity(0)),
+        "threads": options.threads or num_cores(),
         "device": _find_device(options.device),
     }
 
