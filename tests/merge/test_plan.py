@@ -289,8 +289,11 @@ class TestUnlikeModels:
     def test_rows_of_embeddings(self, folder):
         a = llama(folder / "a", layers=1)
         b = llama(folder / "b", layers=1, change={EMBED: (18, WIDTH), HEAD: (18, WIDTH)})
-        with pytest.raises(WeightsError, match="lines tokens up"):
+        with pytest.raises(WeightsError, match="line tokens up"):
             plan_of(folder, linear(a, b))
+        wide = llama(folder / "wide", layers=1, change={EMBED: (18, WIDTH + 1)})
+        with pytest.raises(WeightsError, match=r"\[16, 8\]; expected one shape$"):
+            plan_of(folder, linear(a, wide))
 
     def test_a_model_that_lacks_a_layer(self, folder):
         a, b = llama(folder / "a", layers=4), llama(folder / "b", layers=3)

@@ -15,11 +15,12 @@ from inarch.io.dtypes import dtype_from, is_float, torch_name
 from inarch.merge._config import MergeConfig
 from inarch.merge._jobs import Job, Source
 from inarch.merge._method import Method
-from inarch.merge._names import is_embedding, is_head, place
+from inarch.merge._names import is_head, place
 from inarch.merge._outline import Outline, Slice, outline
 from inarch.merge._parameters import Resolver
 from inarch.merge._rewrite import Layers, rewrite
 from inarch.merge._targets import Described, Index, Target, find_targets, index
+from inarch.merge._vocabulary import is_vocabulary
 from inarch.settings import show
 
 Remap = Callable[[str, Sequence[Source | None]], Sequence[Source | None]]
@@ -147,11 +148,11 @@ def _sources(
         sources = tuple(models[label].source(name) for label, name in found)
     for source, label, name in zip(sources, labels, target.inputs, strict=True):
         if source.shape != sources[0].shape:
-            rows = is_embedding(target.name) or is_head(target.name)
+            rows = is_vocabulary(target.name) and source.shape[1:] == sources[0].shape[1:]
             raise WeightsError(
                 f"{name} of {label} has the shape {list(source.shape)}, {target.inputs[0]} of "
                 f"{labels[0]} {list(sources[0].shape)}; expected one shape"
-                + (". `tokenizer: {source: base}` or `union` lines tokens up" if rows else "")
+                + (". `tokenizer_source: base` or `union` line tokens up" if rows else "")
             )
     return sources
 
