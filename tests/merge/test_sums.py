@@ -5,7 +5,7 @@ import pytest
 
 from inarch.merge import _sums
 from inarch.merge._stack import Part
-from inarch.merge._sums import combine, weighted_move, weighted_sum
+from inarch.merge._sums import weighted, weighted_move, weighted_sum
 
 from .merging import assert_close, f32
 from .promises import assert_same_bits
@@ -19,8 +19,8 @@ def test_by_hand():
     # 10 + .5 (1 - 10) + 2 (3 - 10), 20 + .5 (2 - 20) + 2 (4 - 20)
     assert weighted_move(base, models, (0.5, 2)).tolist() == [-8.5, -21]
     assert weighted_move(base, models, (0, 0)).tolist() == [10, 20]
-    assert combine(Part(0, models, None), (0.5, 2)).tolist() == [6.5, 9]
-    assert combine(Part(0, models, base), (0.5, 2)).tolist() == [-8.5, -21]
+    assert weighted(Part(0, models, None), (0.5, 2)).tolist() == [6.5, 9]
+    assert weighted(Part(0, models, base), (0.5, 2)).tolist() == [-8.5, -21]
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 5])

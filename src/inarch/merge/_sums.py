@@ -15,7 +15,7 @@ BLOCK = 2048
 """Elements that stay in the nearest cache while all models are gone through."""
 
 
-def combine(part: Part, factors: Sequence[float]) -> Array:
+def weighted(part: Part, factors: Sequence[float]) -> Array:
     """Return the sum of the models, or the base plus that of the changes, each times its factor."""
     if part.base_N is None:
         return weighted_sum(part.models_KN, factors)

@@ -17,7 +17,7 @@ from inarch.merge._gram import DELTAS, Matrix, whole_gram
 from inarch.merge._settings import PerModel, of_sum_one, per_model
 from inarch.merge._sphere import cosines, direction, per_length, step
 from inarch.merge._stack import Stack
-from inarch.merge._sums import combine
+from inarch.merge._sums import weighted
 from inarch.merge._weighted import WeightedRule
 from inarch.settings import Settings
 
@@ -55,7 +55,7 @@ def multislerp(stack: Stack, settings: MultislerpSettings) -> WeightedRule:
         weights = of_sum_one(weights)
     factors_K = _factors(whole_gram(stack, DELTAS), np.array(weights), settings)
     factors = tuple(map(float, factors_K))
-    return WeightedRule(lambda part: combine(part, factors), factors)
+    return WeightedRule(lambda part: weighted(part, factors), factors)
 
 
 def _factors(products_KK: Matrix, weights_K: Matrix, settings: MultislerpSettings) -> Matrix:

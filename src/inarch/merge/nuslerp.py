@@ -15,7 +15,7 @@ from inarch.merge._gram import DELTAS, row_products, total, whole_gram
 from inarch.merge._settings import PerModel, of_sum_one, per_model, require
 from inarch.merge._sphere import arc_weights
 from inarch.merge._stack import Array, Part, Rule, Stack, namespace, row_length
-from inarch.merge._sums import combine
+from inarch.merge._sums import weighted
 from inarch.merge._weighted import WeightedRule
 from inarch.settings import Settings
 
@@ -59,7 +59,7 @@ def _whole(stack: Stack, t: float) -> WeightedRule:
     products = whole_gram(stack, DELTAS)
     first, second = map(float, arc_weights(products[[0, 0, 1], [0, 1, 1]], t))
     factors = (first, second)
-    return WeightedRule(lambda part: combine(part, factors), factors)
+    return WeightedRule(lambda part: weighted(part, factors), factors)
 
 
 def _by_row(length: int, t: float) -> Rule:
