@@ -63,7 +63,7 @@ def cut(
     if not slots:
         raise SettingsError("found no block that survives, expected one at least; remove fewer")
     if format == "native":
-        new = _native(subject, slots, removed)
+        new, slots = _native(subject, slots, removed)
     elif format == "gguf-safe" and any(slot.pads for slot in slots):
         new = _gguf_safe(subject, slots)
     else:
@@ -83,7 +83,11 @@ def gone(config: PretrainedConfig) -> frozenset[Block]:
 
 def _plain(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:
     config = slot_config(stock_config(subject.model.config), slots)
-    new = fill(subject, AutoModelForCausalLM._model_mapping[type(config)], config, slots)
+    vars(config).pop(PLAN, None)  # the record of an earlier cut
+    own = type(subject.model)
+    is_stock = type(config) is own.config_class
+    model_class = own if is_stock else AutoModelForCausalLM._model_mapping[type(config)]
+    new = fill(subject, model_class, config, slots)
     if change := moved(subject, new, slots):
         raise SettingsError(
             f"{change}, and the config of this class cannot say so; expected layers that do the"
@@ -93,8 +97,8 @@ def _plain(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:
 
 
 def _native(
-    subject: BlockModel, slots: Sequence[Slot], removed: frozenset[Block]
-) -> PreTrainedModel:
+    subject: BlockModel, slots: tuple[Slot, ...], removed: frozenset[Block]
+) -> tuple[PreTrainedModel, tuple[Slot, ...]]:
     def made(slots: Sequence[Slot]) -> PreTrainedModel:
         pads = {Block(kind, i) for i, slot in enumerate(slots) for kind in slot.pads}
         stock = slot_config(stock_config(subject.model.config), slots)
@@ -103,8 +107,9 @@ def _native(
 
     new = made(slots)
     if moved(subject, new, slots):
-        new = made(in_place(subject.num_layers, removed))
-    return new
+        slots = in_place(subject.num_layers, removed)
+        new = made(slots)
+    return new, slots
 
 
 def _gguf_safe(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:

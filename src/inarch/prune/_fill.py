@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def fill(
                 " does not tell"
             )
         _put(new, name, found, isinstance(empty, nn.Parameter))
-    new.generation_config = model.generation_config
+    new.generation_config = copy.deepcopy(model.generation_config)
     return new.eval()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -111,7 +111,7 @@ def verify(
     return Reloaded(**{name: found[name] for name in Reloaded._fields})
 
 
-def _run(arguments: list[str], timeout_s: float) -> dict[str, object]:
+def _run(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {
