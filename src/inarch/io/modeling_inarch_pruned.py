@@ -92,7 +92,7 @@ class PrunedConfig(PreTrainedConfig):
                 f"found {PLAN}.build.base_model_type {base_type!r} in the config of a pruned model,"
                 " expected a model type that this version of transformers knows"
             )
-        # Names of tensors on disk and the defaults of peft go by the model type of the instance.
+        # The names of experts on disk go by the model type of the instance.
         config_dict = config_dict | {"model_type": base_type}
         if blocks is not None:
             config_dict["block_configs"] = [_open(block) for block in blocks]
