@@ -39,6 +39,14 @@ def test_the_number_of_layers(key):
     assert found[key] == 6
 
 
+def test_a_section_that_is_null_is_none():
+    config = LLAMA | {"text_config": None}
+    layers = Layers("text_decoder", 4, tuple((config, i) for i in (0, 1)))
+    found, notes = rewrite(config, [layers], "float32", True)
+    assert found == LLAMA | {"num_hidden_layers": 2, "text_config": None}
+    assert notes == []
+
+
 def test_only_keys_with_the_old_number_change():
     config = LLAMA | {"num_layers": 2, "depth": 4}
     found, _ = made(config, 0, 1, 2)

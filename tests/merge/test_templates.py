@@ -6,7 +6,7 @@ import pytest
 from tests import tiny
 from transformers import AutoTokenizer
 
-from inarch.errors import SettingsError
+from inarch.errors import SettingsError, WeightsError
 from inarch.merge._templates import TEMPLATES, choose_template, read_template
 
 CHAT = [
@@ -91,11 +91,18 @@ def test_templates_of_older_files(tmp_path):
     config = tmp_path / "tokenizer_config.json"
     config.write_text(json.dumps({"chat_template": "{{ 1 }}"}))
     assert read_template(tmp_path) == "{{ 1 }}"
-    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    named = [
+        {"template": "n"},
+        {"name": "tool_use", "template": "t"},
+        {"name": "default", "template": "d"},
+    ]
     config.write_text(json.dumps({"chat_template": named}))
     assert read_template(tmp_path) == "d"
     (tmp_path / "chat_template.jinja").write_text("{{ 2 }}")
     assert read_template(tmp_path) == "{{ 2 }}"
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(WeightsError, match=r"chat_template\.jinja is not UTF-8"):
+        read_template(tmp_path)
 
 
 def test_a_template_that_is_spelled_out(hf, tmp_path):

@@ -91,12 +91,14 @@ def test_source_of_another_model_brings_its_special_ids(models):
         "bos_token_id": 1,
         "eos_token_id": 2,
         "text_config": {"vocab_size": 6},
+        "llm_config": None,
     }
     assert plan.patch(config) == {
         "vocab_size": 8,
         "bos_token_id": 3,
         "eos_token_id": 4,
         "text_config": {"vocab_size": 8},
+        "llm_config": None,
     }
 
 

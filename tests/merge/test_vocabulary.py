@@ -68,9 +68,12 @@ def test_a_folder_without_tokenizer_and_broken_ones(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 0}}}')
     with pytest.raises(WeightsError, match="gives the id 0 to both 'a' and 'b'"):
         read_vocabulary(tmp_path)
-    (tmp_path / "tokenizer.json").write_text('{"model": {}}')
-    with pytest.raises(WeightsError, match="lists no vocabulary"):
-        read_vocabulary(tmp_path)
+    for content in ('{"model": {}}', '{"model": 3}', '{"added_tokens": []}'):
+        (tmp_path / "tokenizer.json").write_text(content)
+        with pytest.raises(WeightsError, match="lists no vocabulary"):
+            read_vocabulary(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}, "added_tokens": null}')
+    assert read_vocabulary(tmp_path).added == {}
     (tmp_path / "tokenizer.json").write_text('{"model"')
     with pytest.raises(WeightsError, match="no JSON"):
         read_vocabulary(tmp_path)

@@ -65,11 +65,11 @@ def rewrite(
     if untied:
         made["tie_word_embeddings"] = False
         for key in set(_SECTIONS["text_decoder"]) & made.keys():
-            made[key] = {**made[key], "tie_word_embeddings": False}
+            made[key] = made[key] and {**made[key], "tie_word_embeddings": False}
     notes: list[str] = []
     for layers in stacks:
         if layers.changed:
-            inner = next((key for key in _SECTIONS.get(layers.module, ()) if key in config), None)
+            inner = next((key for key in _SECTIONS.get(layers.module, ()) if config.get(key)), None)
             part, found = _renumber(config if inner is None else config[inner], layers, inner)
             made = made | part if inner is None else made | {inner: made[inner] | part}
             notes += found
@@ -94,7 +94,7 @@ def _renumber(
     new, origins = (
         len(layers.origins),
         [
-            (origin if section is None else origin.get(section, {}), layer)
+            (origin if section is None else origin.get(section) or {}, layer)
             for origin, layer in layers.origins
         ],
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from inarch.errors import SettingsError
+from inarch.errors import SettingsError, WeightsError
 from inarch.merge._vocabulary import read_beside
 
 _ANSWER = "{% if add_generation_prompt %}"
@@ -93,8 +93,11 @@ def read_template(folder: Path) -> str | None:
     """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise WeightsError(f"{file} is not UTF-8; fetch or write this file again") from None
     found = read_beside(folder, "tokenizer_config.json").get("chat_template")
     if isinstance(found, list):  # older files name several
-        found = next((one["template"] for one in found if one["name"] == "default"), None)
+        found = next((one["template"] for one in found if one.get("name") == "default"), None)
     return found

@@ -109,7 +109,7 @@ class TokenPlan:
         if self.layout is not None and "vocab_size" in made:
             made["vocab_size"] = self.vocab_size
         for key in _TEXT_CONFIGS & made.keys():
-            made[key] = self.patch(made[key])
+            made[key] = made[key] and self.patch(made[key])
         return made
 
     def write(self, out: Path) -> None:

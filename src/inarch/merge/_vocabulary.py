@@ -89,12 +89,13 @@ def _state(folder: Path) -> dict[str, Any] | None:
 
         backend = load_tokenizer(str(folder)).backend
         state = json.loads(backend.to_str()) if backend else {}
-    if not state.get("model", {}).get("vocab"):
+    model = state.get("model")
+    if not (isinstance(model, dict) and model.get("vocab")):
         raise WeightsError(
             f"the tokenizer of {folder} lists no vocabulary; expected one that transformers can "
             "save as tokenizer.json: load it where its code is trusted and save it again"
         )
-    return {"added_tokens": [], **state}
+    return {"added_tokens": [], **state} | {"added_tokens": state.get("added_tokens") or []}
 
 
 def _more_added(folder: Path) -> list[dict[str, Any]]:
