@@ -138,8 +138,9 @@ def test_a_forward_can_start_at_any_layer(name):
     for layer in range(LAYERS + 1):
         for _ in range(2):  # what is injected is not written to
             assert torch.equal(found.resume(inputs, layer, states[layer]), full)
-    for layer in range(1, LAYERS + 1):
-        assert not torch.equal(found.resume(inputs, layer, states[layer - 1]), full)
+    for layer in range(LAYERS + 1):
+        other = states[abs(layer - 1)]
+        assert not torch.equal(found.resume(inputs, layer, other), full)
 
 
 def right_padded() -> Tensor:
@@ -174,7 +175,8 @@ def test_a_candidate_from_stored_states_equals_the_whole_forward(name, kind):
                 hidden = run_with_head(model, inputs, lambda h, head: (head.forward(h),))[0]
                 torch.testing.assert_close(hidden, plain)
         with found.replaying({kept: outputs[kept]}):
-            assert torch.equal(model(**inputs, use_cache=False).logits, full)
+            for _ in range(2):  # Falcon adds to the output of its feed-forward in place
+                assert torch.equal(model(**inputs, use_cache=False).logits, full)
 
 
 def test_a_replayed_block_is_not_computed():
@@ -251,6 +253,14 @@ def test_a_layer_whose_blocks_are_gone_owns_nothing():
     assert not torch.equal(off, full)
     assert found.parameters_of(ALL[2]) == found.parameters_of(ALL[3]) == found.shared_of(1) == {}
     assert len(found.parameters_of(ALL[4])) == 5
+
+
+def test_a_parameter_that_serves_no_block_is_shared():
+    model = tiny("llama")
+    model.model.layers[1].spare = nn.Parameter(torch.ones(2))
+    found = BlockModel.of(model)
+    assert list(found.shared_of(1)) == ["model.layers.1.spare"]
+    assert not found.shared_of(2)
 
 
 class Nothing(nn.Module):
@@ -382,6 +392,12 @@ def test_an_error_in_the_model_leaves_it_as_it_was():
     assert "forward" not in found.parts(ALL[0])[0].__dict__
 
 
+def test_dropout_is_off():
+    model = tiny("gpt2").train()
+    BlockModel.of(model)
+    assert not any(module.training for module in model.modules())
+
+
 def test_nested_sets_add_up():
     model = tiny("llama")
     found = BlockModel.of(model)
@@ -468,3 +484,10 @@ def test_accelerates_hooks_stay_in_place(offload):
         assert list(found.parameters_of(block)) == list(expected.parameters_of(block))
     states = found.states({"input_ids": ids()})
     assert torch.equal(found.resume({"input_ids": ids()}, 2, states[2]), logits(plain))
+
+
+def test_an_offloaded_model_is_tried_too():
+    model = tiny("opt_350m")
+    cpu_offload(model, execution_device=torch.device("cpu"))
+    with pytest.raises(WeightsError, match="still changes the hidden states"):
+        BlockModel.of(model)
