@@ -29,9 +29,10 @@ _CHILD = """if True:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(int(threads))
+    choice = {} if attention == "None" else {"attn_implementation": attention}
     model, report = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", use_safetensors=True, trust_remote_code=False,
-        attn_implementation=attention, output_loading_info=True)
+        output_loading_info=True, **choice)
     model, expected = model.to(device), load_file(tensors, device)
     with torch.no_grad():
         logits = model(input_ids=expected["ids"], use_cache=False).logits
@@ -67,7 +68,7 @@ def verify(
     logits_BTV: Tensor,
     ids_BT: Tensor,
     *,
-    attention: str = "sdpa",
+    attention: str | None = None,
     timeout_s: float = 3600,
 ) -> Reloaded:
     """Return what a fresh Python process loads from a folder, once it is seen to be the same model.
@@ -80,7 +81,7 @@ def verify(
         folder: Of the saved model.
         logits_BTV: What the masked model says, in its own dtype and on its device, ``[B, T, V]``.
         ids_BT: The tokens that it says it about, no padding, ``[B, T]``.
-        attention: The ``attn_implementation`` that it had.
+        attention: The ``attn_implementation`` that it had, if not the default.
         timeout_s: How long the process may take.
 
     Raises:
