@@ -52,7 +52,7 @@ class _AfterAuto(MetaPathFinder):
 
 
 def _register() -> None:
-    import_module("inarch.io.modeling_inarch_pruned").register()
+    import_module("inarch.io.modeling_inarch_pruned")
 
 
 if _AUTO in sys.modules:
