@@ -98,7 +98,11 @@ def explain(config: MergeConfig, options: MergeOptions = _DEFAULTS) -> list[dict
 
 
 def plan(config: MergeConfig) -> dict[str, object]:
-    """Return what a merge will do and take, by what it is; only headers are read."""
+    """Return what a merge will do and take, by what it is.
+
+    Headers, configs and tokenizers are read, tensors of whole numbers, and for ``varm`` and ``sce``
+    a stretch of some matrices. The errors are those of `run`, as far as these tell.
+    """
     with open_models(refs_of(config)) as models:
         made, tokens = _plan(config, models)
         infos = [_info(job) for job in made.jobs]

@@ -53,9 +53,8 @@ _NUM_START = 4
 """Trials before the first that is proposed by a model of the score, or more for many choices."""
 _PATIENCE = 4096
 """Points that are looked at to find one that has not been tried."""
-
-
 _COSTS_ONLY = ("budget", "device", "threads")
+"""Settings under which a search goes on, whatever they were before."""
 
 
 class Found(NamedTuple):

@@ -1,7 +1,7 @@
-"""Compiled twins of plain code in several modules here.
+"""Compiled twins of plain code in several modules here, for methods that merge changes.
 
-They are None where numba is not there. All are in one file because numba keeps machine code by the
-text of the file that a loop is in: it would not notice a change to a loop elsewhere that is called.
+They are None where numba is not there. Loops that call each other are in one file, for the reason
+that `inarch.compiled` gives; those that call none may lie beside their twins, as in ``_sums``.
 
 Shapes: K = models, N = elements of a part, B = elements of a block, R = rows, C = columns.
 """
