@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from inarch import __version__
-from inarch.cli import merge, tools
+from inarch.cli import merge, prune, tools
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -203,6 +203,7 @@ def report(
         typer.echo(page.build(run, out, settings))
 
 
+app.command()(prune.prune)
 app.command()(tools.diff)
 app.command()(tools.extract)
 

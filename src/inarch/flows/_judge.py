@@ -100,7 +100,7 @@ class Judge:
         limits = (settings.data.max_tokens, *filter(None, map(max_positions, configs)))
         self._max_tokens = min(limits)
         tokenizers = {t.digest: t for t in map(load_tokenizer, map(str, models))}
-        rows = _split(list(read_raw(settings.data)), settings.held_out, seed)
+        rows = split_rows(list(read_raw(settings.data)), settings.held_out, seed)
         self._parts = tuple(self._documents(part, list(tokenizers.values())) for part in rows)
         if not self._parts[0] or (settings.held_out and not self._parts[1]):
             raise DataError(
@@ -186,7 +186,7 @@ def _check_answers(found: Sequence[Document], path: str) -> None:
             )
 
 
-def _split(rows: Sequence[Raw], held_out: float, seed: int) -> tuple[list[Raw], list[Raw]]:
+def split_rows(rows: Sequence[Raw], held_out: float, seed: int) -> tuple[list[Raw], list[Raw]]:
     """Return the rows to compare on, and those held out; a single text is cut in two."""
     if held_out == 0:
         return list(rows), []

@@ -46,7 +46,7 @@ def plan(settings: FuseRun, *, train: bool = True) -> dict[str, object]:
     """
     sample, scale, rows = _sample(settings)
     needs = {m.label: _need(settings, m, sample, scale) for m in _models(settings)}
-    speed = _operations_per_s(device_of(settings))
+    speed = operations_per_s(device_of(settings))
     facts: dict[str, object] = {"rows": rows}
     seconds, disk_gib, memory_gib = 0.0, 0.0, 0.0
     known = rows != _UNKNOWN
@@ -160,7 +160,7 @@ def _training_disk(settings: FuseRun, target: _Need) -> float:
     return examples + (12 * num_checkpoints + 4) * target.num_weights
 
 
-def _operations_per_s(device: str) -> float:
+def operations_per_s(device: str) -> float:
     """Return the speed of a float32 matrix product, in multiplications and additions."""
     size = 1024
     a = torch.randn(size, size, device=device)

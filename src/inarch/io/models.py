@@ -60,7 +60,7 @@ def load_model(
             f"the weights of {name} cannot be read ({error}); expected whole safetensors files;"
             " fetch the checkpoint again"
         ) from error
-    except (OSError, ValueError, StrictDataclassError) as error:
+    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         raise WeightsError(
             f"cannot load {name}: {_reason(error)} Expected a folder, or an id on the hub, of a"
             " causal LM that transformers knows, with safetensors weights"

@@ -11,6 +11,7 @@ from inarch.report._diff import diff_page
 from inarch.report._fuse import fuse_page
 from inarch.report._merge import explain_page, merge_page
 from inarch.report._page import Page, write
+from inarch.report._prune import prune_page
 from inarch.report._results import RESULTS, SCORES
 from inarch.report._runs import read_run
 from inarch.report._search import search_page
@@ -84,9 +85,12 @@ def _page_of(folder: Path) -> Page:
             return merge_page(folder)
         if stage == "merge search":
             return search_page(folder)
+        if stage == "prune":
+            return prune_page(folder, run.manifest)
         raise DataError(
             f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse`, "
-            "`inarch merge` and `inarch demo`. Name the folder that was given to them as --out"
+            "`inarch merge`, `inarch prune` and `inarch demo`. Name the folder that was given to "
+            "them as --out"
         )
     raise DataError(
         f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "

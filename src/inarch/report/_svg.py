@@ -125,7 +125,13 @@ def dots(
     return Figure(*figure, bottom + 22, join(body))
 
 
-def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent: float) -> Figure:
+def lines(
+    figure: tuple[str, str, str],
+    drawn: Sequence[Line],
+    axis: str,
+    extent: float,
+    across: Callable[[float], str] = lambda last: f"step {last:g}",
+) -> Figure:
     """Return a plot of lines over training steps, from 0 upwards; the strong ones are named.
 
     Args:
@@ -133,6 +139,7 @@ def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent
         drawn: Lines, the last on top.
         axis: What the vertical axis shows, with its unit.
         extent: Largest value that the vertical axis must hold.
+        across: What the end of the other axis is called.
     """
     named = [line for line in drawn if line.strong and line.name]
     left, right = 40, WIDTH - (_LINE_NAMES if named else 8)
@@ -155,7 +162,7 @@ def lines(figure: tuple[str, str, str], drawn: Sequence[Line], axis: str, extent
         ]
     body += [
         _text(left, bottom + 16, "0", "axis"),
-        _text(right, bottom + 16, f"step {last_step:g}", "axis end"),
+        _text(right, bottom + 16, across(last_step), "axis end"),
     ]
     for line in drawn:
         kind = f"line{named.index(line)}" if line in named else "" if line.strong else "context"

@@ -1,0 +1,196 @@
+"""The page of `inarch prune`: what went, what it cost, what was gained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch.report._html import Markup, table
+from inarch.report._layers_plot import layers
+from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, settings_table
+from inarch.report._runs import read_json
+from inarch.report._svg import Line, lines
+from inarch.report._words import compact, count, duration, percent
+from inarch.report.layers import LayerMap
+
+RESULT = "pruned.json"
+_NAMES = {"mha": "attention", "mlp": "feed-forward"}
+_WORST = 2.0
+"""Nats above the whole model's loss at which curves leave the plot."""
+
+
+def prune_page(folder: Path, manifest: Mapping[str, Any]) -> Page:
+    """Return the page of a pruning run, which may be unfinished."""
+    title = f"Pruned: {folder.resolve().name}"
+    settings = fold("Settings", settings_table("Settings", manifest.get("settings") or {}))
+    path = folder / RESULT
+    if not path.is_file():
+        words = "This run is not finished. The same command goes on where it stopped."
+        return Page(title, [paragraph(words, kind="warn"), settings])
+    found = read_json(path)
+    parts: list[Part] = [
+        paragraph(verdict(found), kind="lead"),
+        _facts(found),
+        heading("Before and after"),
+        models_table(found),
+        *_curves(found),
+        heading("What went"),
+        (_picture(found),),
+        fold("Every step", _steps(found)),
+        *_methods(found),
+        heading("How to repeat it"),
+        settings,
+    ]
+    return Page(title, parts)
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """Return in a sentence what was removed, and what the loss says."""
+    whole, *cuts = found["models"]
+    last = [row for row in cuts if row["num_removed"]][-1]
+    kinds = [entry["kind"] for entry in found["order"][: last["num_removed"]]]
+    where = "held_out" if last["held_out"] is not None else "nll"
+    text = "text that it was not chosen on" if where == "held_out" else "the calibration text"
+    return (
+        f"{kinds.count('mha')} attention and {kinds.count('mlp')} feed-forward blocks of"
+        f" {2 * found['num_layers']} are gone, {percent(last['removed_share'])} of the parameters;"
+        f" the saved model is {percent(last['saved_share'])} smaller. Its perplexity on {text} is"
+        f" {perplexity(last[where])}, before it was {perplexity(whole[where])}."
+    )
+
+
+def perplexity(nll: float | None) -> str:
+    """Return exp of a loss in three digits."""
+    if nll is None:
+        return "–"
+    return "over 1e9" if nll > math.log(1e9) else f"{math.exp(nll):,.4g}"
+
+
+def _facts(found: Mapping[str, Any]) -> Markup:
+    last = found["models"][-1]
+    return figures_of({
+        "method": found["method"],
+        "format": found["format"],
+        "blocks removed": count(last["num_removed"]),
+        "calibration tokens": count(found["calibration"]["num_tokens"]),
+        "time of search": duration(found["search_s"]),
+    })  # fmt: skip
+
+
+COLUMNS = {
+    "parameters": lambda row: compact(row["parameters"]),
+    "layers": lambda row: count(row["num_layers"]),
+    "size": lambda row: f"{compact(row['bytes'])}B",
+    "KV per token": lambda row: f"{compact(row['kv_bytes'])}B",
+    "reads": lambda row: _ms(row["prefill_s"]),
+    "writes": lambda row: _ms(row["decode_s"]),
+    "ppl": lambda row: perplexity(row["nll"]),
+    "held out": lambda row: perplexity(row["held_out"]),
+}
+"""Title and content of each column of the table of models."""
+
+
+def models_table(found: Mapping[str, Any]) -> Markup:
+    """Return the sizes, times and perplexities of all models."""
+    rows = [(row["name"], *(text(row) for text in COLUMNS.values())) for row in found["models"]]
+    note = (
+        "Reads: time to read a prompt of {prompt_tokens} tokens; writes: time per further token;"
+        " batch of {batch_size}, medians of {rounds} turns. Ppl: on the calibration rows."
+    ).format(**found["workload"])
+    return table(("", *COLUMNS), rows, "Models", note)
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1000 * seconds:.3g} ms"
+
+
+def _curves(found: Mapping[str, Any]) -> list[Part]:
+    """Return the loss over what is removed, of each method, on both texts."""
+    figures = []
+    for key, title in (("nll", "calibration"), ("held_out", "held out")):
+        drawn, base = [], None
+        for method, rows in found["curves"].items():
+            known = [row for row in rows if row[key] is not None]
+            if known:
+                base = known[0][key]
+                inside = [row for row in known if row[key] <= base + _WORST] or known[:1]
+                points = tuple((100 * row["share"], row[key]) for row in inside)
+                drawn.append(Line(method, points))
+        if base is None:
+            continue
+        extent = max(value for line in drawn for _, value in line.points)
+        alt = f"Loss on the {title} text over the share of the parameters that is removed"
+        what = (f"loss-{key}", f"Loss, {title}", alt)
+        figures.append(lines(what, drawn, "nats per token", extent, _share_gone))
+    note = (
+        f"A method whose line ends early is more than {_WORST:g} nats above the whole model from"
+        " there on."
+    )
+    if not figures:
+        return []
+    return [heading("What each removal costs"), paragraph(note), tuple(figures)]
+
+
+def _share_gone(percents: float) -> str:
+    return f"{percents:.3g} % of the parameters gone"
+
+
+def _picture(found: Mapping[str, Any]) -> Any:
+    """Return layers by kind, each removed block with the number of its removal."""
+    order = found["order"]
+    last = len(order) + 1
+    number = {(entry["kind"], entry["layer"]): i for i, entry in enumerate(order, 1)}
+    rows = tuple(
+        (str(layer), tuple(_left(number.get((kind, layer)), last) for kind in _NAMES))
+        for layer in range(found["num_layers"])
+    )
+    alt = f"{len(order)} blocks by layer and kind; the first to go is {_name(order[0])}"
+    title = "Removed blocks, by turn: the darkest went first"
+    shown = LayerMap(tuple(_NAMES.values()), rows)
+    return layers(("blocks", title, alt), shown, last, lambda value: f"{last - value:.0f}")
+
+
+def _left(turn: int | None, last: int) -> float | None:
+    return None if turn is None else float(last - turn)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return f"{_NAMES[entry['kind']]} of layer {entry['layer']}"
+
+
+def _steps(found: Mapping[str, Any]) -> Markup:
+    rows = []
+    for number, step in enumerate(found["steps"], 1):
+        unit = " + ".join(f"{_NAMES[kind]} {layer}" for kind, layer in step["unit"])
+        score, margin = (
+            "–" if step[key] is None else f"{step[key]:.4f}" for key in ("score", "margin")
+        )
+        rows.append((count(number), unit, score, margin, count(step["evaluations"])))
+    note = "Margin: how much worse the second best was. Small ones are decided by chance."
+    return table(("", "removed", "score", "margin", "evaluated"), rows, "Steps", note)
+
+
+def _methods(found: Mapping[str, Any]) -> list[Part]:
+    """Return the perplexities of every method at every target."""
+    if len(found["curves"]) < 2:
+        return []
+    targets = [row for row in found["models"] if row["num_removed"] and not row["healed"]]
+    key = "held_out" if targets[0]["held_out"] is not None else "nll"
+    rows = [
+        (method, *(perplexity(loss_at(curve, row["removed_share"], key)) for row in targets))
+        for method, curve in found["curves"].items()
+    ]
+    head = ["", *(f"{percent(row['removed_share'])}" for row in targets)]
+    note = (
+        "Each method at its first step that removes at least as much, so methods that remove whole"
+        " layers may have removed more."
+    )
+    where = "held out" if key == "held_out" else "on the calibration rows"
+    return [heading("Against other methods"), table(head, rows, f"Perplexity, {where}", note)]
+
+
+def loss_at(curve: Sequence[Mapping[str, Any]], share: float, key: str) -> float | None:
+    """Return the loss of a method at its first step that removes a share; None: it never does."""
+    return next((row[key] for row in curve if row["share"] >= share - 1e-9), None)
