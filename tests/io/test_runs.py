@@ -14,7 +14,7 @@ import pytest
 
 from inarch.errors import DataError, SettingsError
 from inarch.io.files import append_metrics, read_metrics
-from inarch.io.runs import stage
+from inarch.io.runs import flat, stage
 
 
 def manifest(folder: Path) -> dict:
@@ -68,6 +68,16 @@ class TestStage:
         assert found["facts"] == {"first": 1, "second": 2}
         assert found["started"] == broken_off["started"]
         assert 0.4 <= found["wall_s"] < 5
+
+    def test_words_of_any_script_are_readable(self, tmp_path):
+        with stage(tmp_path, "teach", {"model": "模型 😀"}, {}):
+            pass
+        with (
+            pytest.raises(SettingsError, match='model: "模型 😀" there, "über" now'),
+            stage(tmp_path, "teach", {"model": "über"}, {}),
+        ):
+            pass
+        assert flat({"half of a pair": "\ud800"}) == {"half of a pair": '"\\ud800"'}
 
     def test_other_settings_are_refused_with_both_values(self, tmp_path):
         with stage(tmp_path, "teach", {"k": 10, "train": {"lr": 1e-5, "same": 1}}, {"a": "x"}):

@@ -196,7 +196,8 @@ def flat(value: object, name: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
         items = [flat(item, f"{name}.{key}" if name else key) for key, item in value.items()]
         return {key: leaf for item in items for key, leaf in item.items()}
-    return {name: json.dumps(value)}
+    text = json.dumps(value, ensure_ascii=False)
+    return {name: text.encode("utf-8", "backslashreplace").decode()}  # half of a pair has no UTF-8
 
 
 @contextmanager
