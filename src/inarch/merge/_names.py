@@ -2,8 +2,9 @@
 
 A layer is a number behind the word ``layers``, ``layer``, ``h``, ``block``, ``blocks`` or
 ``resblocks``, the first such in the name: ``model.layers.3.mlp.experts.7.w1.weight`` is of layer 3,
-and 7 is an expert. What is in front of the number is the layer's stack. Most models are one module; those that see or hear,
-and those with an encoder and a decoder, are several, under the names that mergekit gives them.
+and 7 is an expert. What is in front of the number is the layer's stack. Most models are one module;
+those that see or hear, and those with an encoder and a decoder, are several, under the names that
+mergekit gives them.
 """
 
 import re
