@@ -33,12 +33,11 @@ _AUTO = "transformers.models.auto.configuration_auto"
 
 
 class _AfterAuto(MetaPathFinder):
-    """Registers the type of pruned models when `_AUTO` has been imported, and not before."""
+    """Registers the type of pruned models once `_AUTO` has been imported, and not before."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         if name != _AUTO:
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path)  # type: ignore[arg-type]
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module

@@ -130,6 +130,15 @@ def test_no_block_left_is_refused():
         cut(subject, steps(list(subject.blocks)))
 
 
+def test_blocks_that_are_not_there_are_refused():
+    subject = BlockModel.of(tiny("llama"))
+    with pytest.raises(SettingsError, match=r"found mlp4 .* its 4 layers"):
+        cut(subject, steps([Block("mha", 1), Block("mlp", 4)]))
+    again = BlockModel.of(cut(subject, steps(LONE)))
+    with pytest.raises(SettingsError, match=r"found mha0 .* no earlier cut"):
+        cut(again, steps([Block("mha", 0), Block("mha", 1)]))
+
+
 # --------------------------------------------------------------------------- what the config says
 
 

@@ -25,7 +25,7 @@ from inarch.prune._blocks import BlockModel
 from inarch.prune._fill import fill, moved
 from inarch.prune._layer_config import slot_config
 from inarch.prune._native import deci_config, native_config, stock_config
-from inarch.prune._order import Block, Step
+from inarch.prune._order import Block, Step, name_of
 from inarch.prune._repack import Slot, repack
 from inarch.prune._sizes import Format, only_own
 
@@ -55,10 +55,16 @@ def cut(
         data_digest: Digest of the calibration data, for the record.
 
     Raises:
-        SettingsError: No block is left, or the format cannot hold this model.
+        SettingsError: There is no such block, none is left, or the format cannot hold this model.
     """
     config = subject.model.config
-    removed = gone(config) | {block for step in steps for block in step.unit}
+    taken = [block for step in steps for block in step.unit]
+    if absent := sorted({*taken} - {*subject.blocks} | {*taken} & gone(config)):
+        raise SettingsError(
+            f"found {name_of(absent)} among the blocks to remove, which this model does not have;"
+            f" expected blocks of its {subject.num_layers} layers that no earlier cut took"
+        )
+    removed = gone(config) | set(taken)
     slots = repack(subject.num_layers, removed, parallel=only_own(subject))
     if not slots:
         raise SettingsError("found no block that survives, expected one at least; remove fewer")

@@ -41,10 +41,8 @@ def fill(
         )
     sources = _Sources(subject, slots)
     for name, empty in _tensors(new):
-        found = sources.find(name)
-        if found is None:
-            found = torch.zeros(empty.shape, dtype=empty.dtype, device=model.device)
-        elif found.shape != empty.shape:
+        found = sources.find(name, empty)
+        if found.shape != empty.shape:
             raise WeightsError(
                 f"{name} would have shape {list(empty.shape)} in the cut model and has"
                 f" {list(found.shape)} in this one; its layers differ in a way that their config"
@@ -97,7 +95,7 @@ class _Sources:
     def __init__(self, subject: BlockModel, slots: Sequence[Slot]):
         self.prefix = f"{subject.layers_path}."
         self.slots = slots
-        self.num_layers = subject.num_layers
+        self.layers = subject.layers
         self.homes: Mapping[Kind, list[int]] = {kind: homes(slots, kind) for kind in KINDS}
         self.tensors = dict(_tensors(subject.model))
         self.kinds = {
@@ -106,8 +104,8 @@ class _Sources:
             for name in own_names(subject, block)
         }
 
-    def find(self, name: str) -> Tensor | None:
-        """Return the tensor of the old model for a name of the new one; None for one of a pad."""
+    def find(self, name: str, empty: Tensor) -> Tensor:
+        """Return the tensor of the old model for one of the new, or zeros for one of a pad."""
         if not name.startswith(self.prefix):
             return self.tensors[name]
         place, rest = name.removeprefix(self.prefix).split(".", 1)
@@ -117,12 +115,13 @@ class _Sources:
             if layer is not None and self.kinds.get(f"{self.prefix}{layer}.{rest}") == kind:
                 return self.tensors[f"{self.prefix}{layer}.{rest}"]
         home = self.homes["mha"][int(place)]
-        for layer in (home, *range(self.num_layers)):  # a buffer is alike in all layers
+        for layer in (home, *range(len(self.layers))):  # a buffer is alike in all layers
             shared = f"{self.prefix}{layer}.{rest}"
             if shared in self.tensors and shared not in self.kinds:
                 return self.tensors[shared]
         if slot.pads:
-            return None
+            device = next(self.layers[home].parameters()).device
+            return torch.zeros(empty.shape, dtype=empty.dtype, device=device)
         raise WeightsError(
             f"{name} of the cut model has no counterpart in layers {slot.mha} and {slot.mlp}, which"
             " it is made of; their blocks differ in a way that the config does not tell"
