@@ -114,7 +114,8 @@ def test_what_is_told_beside_the_weights(models, tmp_path):
 def test_a_card_links_to_the_hub_alone(models, tmp_path, monkeypatch):
     """The hub refuses a card whose ``base_model`` is no id, such as a folder or ``id@revision``."""
     monkeypatch.chdir(models.parent)
-    entries = [{"model": f"{models.name}/{name}"} for name in "ab"]
+    Path("a@1").symlink_to(models / "a")
+    entries = [{"model": "a@1"}, {"model": f"{models.name}/b"}]
     out = merge.run(recipe(models, entries=entries, **LINEAR), tmp_path / "out")
     assert "base_model" not in (out / "README.md").read_text()
     text = card(

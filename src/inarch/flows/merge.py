@@ -199,8 +199,8 @@ def _write_beside(
     base = None if recipe.base_model is None else str(recipe.base_model)
     prints = work.manifest["inputs"]
     write_text(out / RECIPE, dump(recipe))
-    paths = [ref.model.path for ref in refs_of(recipe).values()]
-    hub_ids = [path for path in paths if not Path(path).expanduser().exists()]
+    used = [ref.model for ref in refs_of(recipe).values()]
+    hub_ids = [one.path for one in used if not Path(str(one)).expanduser().exists()]
     write_text(out / CARD, card(dump(recipe), recipe.merge_method, prints, hub_ids, base, notes))
     write_json(out / CONFIG, tokens.patch(plan.config))
     work.note(notes=list(notes))
