@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inarch.errors import WeightsError
 from inarch.prune._blocks import BlockModel
-from inarch.prune._order import Block, Step
+from inarch.prune._order import Step
 from inarch.prune._subject import Fold, Formula
 
 
@@ -48,8 +48,8 @@ def fold(model: BlockModel, folds: Sequence[Fold], formula: Formula = "sum") -> 
             terms = [other.get(name) for other in others]
             if any(term is None or term.shape != weight.shape for term in terms):
                 raise WeightsError(
-                    f"layers {', '.join(map(str, layers))} cannot be folded into layer {into}:"
-                    f" their {name} are not alike; expected layers of one shape; use another method"
+                    f"layer {into} cannot take in {', '.join(map(str, layers))}: their {name} are"
+                    " not alike; expected layers of one shape; use another method"
                 )
             weight.copy_(_folded(weight, [term for term in terms if term is not None], formula))
 
@@ -81,7 +81,8 @@ def _weights(model: BlockModel, layer: int) -> dict[str, nn.Parameter]:
     """Return the parameters of the attention and feed-forward modules of a layer."""
     return {
         f"{block.kind}.{i}.{name}": parameter
-        for block in (Block("mha", layer), Block("mlp", layer))
+        for block in model.blocks
+        if block.layer == layer
         for i, part in enumerate(model.parts(block))
         for name, parameter in part.named_parameters()
     }

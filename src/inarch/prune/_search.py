@@ -99,10 +99,9 @@ def ranked(
     if scores and not order:
         decide(list(scores), list(scores.values()))
     gone = {block for step in done for block in step.unit}
-    behind = [*(score for score, _ in order[1:]), None]
-    for i, ((score, unit), following) in enumerate(zip(order, behind, strict=True)):
+    for i, (score, unit) in enumerate(order):
         if not gone & set(unit):
-            margin = None if following is None else following - score
+            margin = order[i + 1][0] - score if i + 1 < len(order) else None
             yield Step(unit, score, margin, 0 if i else evaluations)
 
 
@@ -144,7 +143,7 @@ def removed_by(done: Sequence[Step], subject: Subject) -> set[Block]:
     if strange or twice:
         raise DataError(
             f"the steps done remove {name_of((strange or twice)[:1])}"
-            f" {'twice' if twice else ', which this model does not have'}; expected the steps of an"
-            " earlier run on this model; start anew in another folder"
+            f"{', which this model does not have' if strange else ' twice'}; expected the steps of"
+            " an earlier run on this model; start anew in another folder"
         )
     return set(gone)

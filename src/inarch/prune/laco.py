@@ -25,7 +25,7 @@ class LacoSettings(Settings):
     """The algorithm's C, L, H, I and T, by their names."""
 
     run: int = Field(default=4, ge=2)
-    """Layers that become one (C). Published: 4 to 8, by model."""
+    """Layers that become one (C). Released with 7 of 32 layers, 8 of 40."""
     lowest: int = Field(default=0, ge=0)
     """The first layer that others may go into (L)."""
     highest: PositiveInt | None = None
@@ -33,7 +33,8 @@ class LacoSettings(Settings):
     interval: PositiveInt = 2
     """Layers to step down after a fold (I)."""
     threshold: float = Field(default=0.75, gt=-1.0, lt=1.0)
-    """Least cosine of the last hidden states, before and after (T). Published: 0.45 to 0.75."""
+    """Least cosine of the last hidden states, before and after (T). Released with 0.45 and
+    0.58."""
     relax: PositiveFloat = 0.1
     """By how much the threshold falls for the next sweep."""
     formula: Formula = "sum"
