@@ -74,12 +74,6 @@ def test_parallel_blocks_pair_within_their_layer_only():
     assert repack(3, blocks("mlp0 mha1"), parallel=True) == (Slot(0, None), Slot(None, 1), (2, 2))
 
 
-def test_layers_of_different_needs_do_not_pair():
-    gone = blocks("mlp0 mha1")
-    assert repack(3, gone, per_layer=("a", "a", "b")) == (Slot(0, 1), Slot(2, 2))
-    assert repack(3, gone, per_layer=("a", "b", "b")) == (Slot(0, None), Slot(None, 1), (2, 2))
-
-
 def test_a_slot_names_its_pads():
     assert Slot(0, None).pads == ("mlp",)
     assert Slot(None, 0).pads == ("mha",)

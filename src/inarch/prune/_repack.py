@@ -7,7 +7,7 @@ layer again; what finds no partner gets one that adds nothing.
 Source:   what a stock decoder class can hold; no paper.
 """
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 from inarch.prune._order import Block, Kind
@@ -28,11 +28,7 @@ class Slot(NamedTuple):
 
 
 def repack(
-    num_layers: int,
-    removed: Collection[Block],
-    *,
-    parallel: bool = False,
-    per_layer: Sequence[Hashable] | None = None,
+    num_layers: int, removed: Collection[Block], *, parallel: bool = False
 ) -> tuple[Slot, ...]:
     """Return the layers that hold the surviving blocks, in the order of the residual stream.
 
@@ -44,8 +40,6 @@ def repack(
         removed: Blocks to leave out, of layers in [0, num_layers).
         parallel: Attention and feed-forward of a layer read the same input, so that only blocks of
             one layer pair.
-        per_layer: What the two blocks of each layer need in common, such as an entry of the config
-            that both may read; blocks of different layers pair only where it is equal.
     """
     slots: list[Slot] = []
     waiting: int | None = None  # an attention that may still get a partner
@@ -55,15 +49,9 @@ def repack(
                 slots.append(Slot(waiting, None))
             waiting = layer
         if Block("mlp", layer) not in removed:
-            if waiting is not None and not _may_pair(waiting, layer, parallel, per_layer):
+            if waiting is not None and waiting != layer and parallel:
                 slots.append(Slot(waiting, None))
                 waiting = None
             slots.append(Slot(waiting, layer))
             waiting = None
     return (*slots, Slot(waiting, None)) if waiting is not None else tuple(slots)
-
-
-def _may_pair(mha: int, mlp: int, parallel: bool, per_layer: Sequence[Hashable] | None) -> bool:
-    if mha == mlp:
-        return True
-    return not parallel and (per_layer is None or per_layer[mha] == per_layer[mlp])
