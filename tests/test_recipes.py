@@ -1,5 +1,6 @@
 """Every published recipe resolves and can be planned, offline."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from inarch.cli.main import app
 from inarch.errors import WeightsError
+from inarch.flows.prune import PruneRun, plan
 from inarch.flows.recipe import FuseRun
 from inarch.merge import METHODS, load_config
 from inarch.settings import load
@@ -16,7 +18,23 @@ from inarch.settings import load
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 MERGES = [path for path in RECIPES if "merge_method" in yaml.safe_load(path.read_text())]
-FUSIONS = [path for path in RECIPES if path not in MERGES]
+CUTS = sorted((ROOT / "recipes/blockpruner").glob("*.yaml"))
+FUSIONS = [path for path in RECIPES if path not in (*MERGES, *CUTS)]
+
+LLAMA2 = {"model_type": "llama", "vocab_size": 32000, "architectures": ["LlamaForCausalLM"]}
+SMALL, LARGE = (
+    {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": layers}
+    for hidden, layers in ((4096, 32), (5120, 40))
+)
+QWEN = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+CONFIGS = {
+    "llama2-7b": LLAMA2 | SMALL | {"intermediate_size": 11008},
+    "llama2-13b": LLAMA2 | LARGE | {"intermediate_size": 13824},
+    "baichuan2-7b": LLAMA2 | SMALL | {"intermediate_size": 11008, "vocab_size": 125696},
+    "qwen1.5-7b": QWEN | SMALL | {"intermediate_size": 11008, "vocab_size": 151936},
+    "qwen1.5-14b": QWEN | LARGE | {"intermediate_size": 13696, "vocab_size": 152064},
+}
+"""What the published models' config.json says."""
 
 
 @pytest.mark.parametrize("path", FUSIONS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -33,6 +51,42 @@ def test_merges_are_carried_out_once_their_models_are_there(path: Path):
     shown = CliRunner().invoke(app, ["merge", str(path), "--dry-run"])
     assert isinstance(shown.exception, WeightsError)
     assert re.search("there is no folder runs/|cannot be asked", str(shown.exception))
+
+
+# Parameters and passes of facts/prune.md, section 1.6: passes are K N - K (K - 1) / 2.
+PUBLISHED_CUTS = {
+    "llama2-7b": (6_738_415_616, 952),
+    "llama2-13b": (13_015_864_320, 1644),
+    "baichuan2-7b": (7.506e9, 999),
+    "qwen1.5-7b": (7.721e9, 999),
+    "qwen1.5-14b": (14.167e9, None),
+}
+
+
+@pytest.mark.parametrize("path", CUTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_cuts_are_planned_from_a_config_alone(path: Path, tmp_path: Path):
+    config = CONFIGS[path.stem] | {"num_key_value_heads": CONFIGS[path.stem]["num_attention_heads"]}
+    config |= {"tie_word_embeddings": False, "max_position_embeddings": 4096}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = load(PruneRun, path, [f"model={json.dumps(str(tmp_path))}"])
+    found = plan(settings)
+    parameters, passes = PUBLISHED_CUTS[path.stem]
+    assert found["parameters"] == pytest.approx(parameters, rel=1e-4)
+    if passes:
+        assert found["forwards"] == passes
+    ours, plain = map(int, re.findall(r"[\d]+", str(found["blocks run"]).replace(",", "")))
+    assert plain / ours > 3  # facts, section 3: 3.73 by FLOPs on the recorded order
+    if path.stem == "llama2-7b":
+        assert "21.99" in path.read_text()
+        assert "22.0%" in str(found["about to go"])
+    assert "supposed" in str(found["calibration tokens"])
+    assert (settings.data.samples, settings.data.length, settings.dtype) == (256, 2048, "bf16")
+
+
+def test_cuts_of_models_that_are_not_here_say_so():
+    shown = CliRunner().invoke(app, ["prune", str(CUTS[0]), "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "unknown" in shown.output
 
 
 def test_merges_are_of_what_the_fusions_make():

@@ -21,7 +21,7 @@ def show_pruned(found: Mapping[str, Any]) -> None:
     """Print what `inarch.flows.prune.run` returned."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("", *COLUMNS):
-        table.add_column(title, justify="left" if not title else "right")
+        table.add_column(title, justify="right" if title else "left", no_wrap=not title)
     for row in found["models"]:
         table.add_row(Text(row["name"]), *(text(row) for text in COLUMNS.values()))
     show.output.print(table)

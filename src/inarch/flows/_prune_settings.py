@@ -72,6 +72,16 @@ class TargetSettings(Settings):
     count_embeddings: bool = True
     """Embeddings and head count among the parameters of ``ratio``, as published."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _single_value(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        lone = {
+            k: (v,) for k, v in value.items() if isinstance(v, int | float) and k in KINDS_OF_TARGET
+        }
+        return value | lone
+
     @model_validator(mode="after")
     def _one(self) -> Self:
         given = [name for name in KINDS_OF_TARGET if getattr(self, name)]

@@ -36,7 +36,7 @@ from inarch.flows._prune_order import (
 from inarch.flows._prune_plan import plan
 from inarch.flows._prune_settings import COSTS_ONLY, MethodSettings, PruneRun
 from inarch.io.files import digest_file, digest_folder, write_atomic
-from inarch.io.models import DTYPES, load_model, max_positions
+from inarch.io.models import DTYPES, load_model, max_positions, quiet_transformers
 from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import Block, Step, _sizes
@@ -255,7 +255,8 @@ class _Lab:
                 logits_BTV = model(input_ids=ids_BT, use_cache=False).logits
             new = cut(self.model, steps, settings.format, data_digest=self.texts.digest)
             rows[-1]["num_layers"] = new.config.get_text_config().num_hidden_layers
-            new.save_pretrained(temp)
+            with quiet_transformers():
+                new.save_pretrained(temp)
             self.tokenizer.hf.save_pretrained(temp)
             text = card(settings, steps, rows[-1], rows[0])
             (temp / "README.md").write_text(text, encoding="utf-8")

@@ -83,7 +83,7 @@ COLUMNS = {
     "parameters": lambda row: compact(row["parameters"]),
     "layers": lambda row: count(row["num_layers"]),
     "size": lambda row: f"{compact(row['bytes'])}B",
-    "KV per token": lambda row: f"{compact(row['kv_bytes'])}B",
+    "KV/token": lambda row: f"{compact(row['kv_bytes'])}B",
     "reads": lambda row: _ms(row["prefill_s"]),
     "writes": lambda row: _ms(row["decode_s"]),
     "ppl": lambda row: perplexity(row["nll"]),
@@ -117,19 +117,18 @@ def _curves(found: Mapping[str, Any]) -> list[Part]:
                 base = known[0][key]
                 inside = [row for row in known if row[key] <= base + _WORST] or known[:1]
                 points = tuple((100 * row["share"], row[key]) for row in inside)
-                drawn.append(Line(method, points))
+                drawn.append(Line(method, points, strong=method == found["method"]))
         if base is None:
             continue
         extent = max(value for line in drawn for _, value in line.points)
         alt = f"Loss on the {title} text over the share of the parameters that is removed"
         what = (f"loss-{key}", f"Loss, {title}", alt)
+        drawn.sort(key=lambda line: line.strong)
         figures.append(lines(what, drawn, "nats per token", extent, _share_gone))
-    note = (
-        f"A method whose line ends early is more than {_WORST:g} nats above the whole model from"
-        " there on."
-    )
     if not figures:
         return []
+    note = "Grey: the other methods. " if len(found["curves"]) > 1 else ""
+    note += f"Lines end where they are {_WORST:g} nats above the whole model."
     return [heading("What each removal costs"), paragraph(note), tuple(figures)]
 
 
