@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from inarch.errors import SettingsError
 from inarch.io.models import load_model, quiet_transformers
 from inarch.prune._blocks import BlockModel
-from inarch.prune._cut import cut, gone
+from inarch.prune._cut import FORMATS, cut, gone
+from inarch.prune._layer_config import slot_config
 from inarch.prune._order import Block, Step
+from inarch.prune._repack import Slot
 from tests.prune.architectures import ARCHITECTURES, PARALLEL, VOCAB, tiny
 
 LONE = [Block("mha", 0), Block("mlp", 1), Block("mha", 2), Block("mlp", 3)]
@@ -103,6 +105,16 @@ def test_native_leaves_layers_in_place_where_their_index_matters():
     assert new.config.inarch_prune["source_blocks"] == sources
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_without_pads_every_format_is_the_stock_class(format: str):
+    subject = BlockModel.of(tiny("llama"))
+    pair = [Block("mlp", 1), Block("mha", 2)]
+    new = cut(subject, steps(pair), format)
+    assert type(new) is type(subject.model)
+    assert new.config.inarch_prune["format"] == format
+    assert torch.equal(logits(new), masked(subject, pair))
+
+
 # ------------------------------------------------------------------------------- any removed blocks
 
 
@@ -159,6 +171,15 @@ def test_dense_layers_among_experts_follow_the_feed_forward():
     new = cut(subject, steps(blocks))
     assert new.config.mlp_only_layers == [0]
     assert torch.equal(logits(new), masked(subject, blocks))
+
+
+def test_a_step_between_experts_becomes_a_list():
+    # Every second layer has experts, but 1: 0, 1 and 2 are dense. A0 M1, A2 M2, A3 M3 is left.
+    config = tiny("qwen2_moe").config
+    config.decoder_sparse_step = 2
+    new = slot_config(config, [Slot(0, 1), Slot(2, 2), Slot(3, 3)])
+    assert (new.mlp_only_layers, new.decoder_sparse_step) == ([0, 1], 1)
+    assert (config.mlp_only_layers, config.decoder_sparse_step) == ([1], 2)
 
 
 def test_layers_before_a_window_stay_before_it():

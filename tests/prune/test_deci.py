@@ -125,15 +125,6 @@ def test_cut_again_in_any_format(made, second: str):
     assert new.num_parameters() == at_once.num_parameters()
 
 
-def test_without_pads_it_is_the_stock_class():
-    subject = BlockModel.of(llama())
-    pair = [Block("mlp", 1), Block("mha", 2)]
-    new = cut(subject, steps(pair), "gguf-safe")
-    assert type(new) is LlamaForCausalLM
-    assert new.config.inarch_prune["format"] == "gguf-safe"
-    assert torch.equal(logits(new), masked(subject, pair))
-
-
 @pytest.mark.parametrize(
     ("model", "reason"),
     [

@@ -4,8 +4,9 @@
     native     nothing but what survived; a type of its own, `inarch.io.modeling_inarch_pruned`
     gguf-safe  as native, within what llama.cpp and vLLM can load: `inarch.prune._deci`
 
-In each, survivors are first repacked into as few layers as can be. The logits are those of the
-masked model, bit for bit: a pad adds zeros, and nothing else is computed differently.
+In each, survivors are first repacked into as few layers as can be; where that leaves no pad, all
+three are the stock class. The logits are those of the masked model, bit for bit: a pad adds zeros,
+and nothing else is computed differently.
 
 Source:   what transformers, llama.cpp and vLLM load; BlockPruner saves no model.
 Differs:  MultiPruner patches transformers, EvoPress pickles the model.
@@ -68,12 +69,15 @@ def cut(
     slots = repack(subject.num_layers, removed, parallel=only_own(subject))
     if not slots:
         raise SettingsError("found no block that survives, expected one at least; remove fewer")
-    if format == "native":
-        new, slots = _native(subject, slots, removed)
-    elif format == "gguf-safe" and any(slot.pads for slot in slots):
-        new = _gguf_safe(subject, slots)
-    else:
-        new = _plain(subject, slots)
+    new = _made(subject, slots, format)
+    if change := moved(subject, new, slots):
+        if format != "native":
+            raise SettingsError(
+                f"{change}, and the config of this class cannot say so; expected layers that do the"
+                " same in any place. Take the format native, which leaves them in theirs"
+            )
+        slots = in_place(subject.num_layers, removed)
+        new = _made(subject, slots, format)
     record = _record(config, steps, slots, data_digest)
     setattr(new.config, PLAN, {"format": format} | record | getattr(new.config, PLAN, {}))
     return new
@@ -87,41 +91,21 @@ def gone(config: PretrainedConfig) -> frozenset[Block]:
     )
 
 
-def _plain(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:
-    config = slot_config(stock_config(subject.model.config), slots)
-    vars(config).pop(PLAN, None)  # the record of an earlier cut
-    own = type(subject.model)
-    is_stock = type(config) is own.config_class
-    model_class = own if is_stock else AutoModelForCausalLM._model_mapping[type(config)]
-    new = fill(subject, model_class, config, slots)
-    if change := moved(subject, new, slots):
-        raise SettingsError(
-            f"{change}, and the config of this class cannot say so; expected layers that do the"
-            " same in any place. Take the format native, which leaves them in theirs"
-        )
-    return new
-
-
-def _native(
-    subject: BlockModel, slots: tuple[Slot, ...], removed: frozenset[Block]
-) -> tuple[PreTrainedModel, tuple[Slot, ...]]:
-    def made(slots: Sequence[Slot]) -> PreTrainedModel:
-        pads = {Block(kind, i) for i, slot in enumerate(slots) for kind in slot.pads}
-        stock = slot_config(stock_config(subject.model.config), slots)
-        config = native_config(subject, stock, slots, pads)
-        return fill(subject, classes(stock.model_type)[1], config, slots)
-
-    new = made(slots)
-    if moved(subject, new, slots):
-        slots = in_place(subject.num_layers, removed)
-        new = made(slots)
-    return new, slots
-
-
-def _gguf_safe(subject: BlockModel, slots: Sequence[Slot]) -> PreTrainedModel:
+def _made(subject: BlockModel, slots: Sequence[Slot], format: Format) -> PreTrainedModel:
     stock = slot_config(stock_config(subject.model.config), slots)
-    config = deci_config(subject, stock, slots)
-    return fill(subject, classes(stock.model_type, is_deci=True)[1], config, slots)
+    vars(stock).pop(PLAN, None)  # the record of an earlier cut
+    pads = {Block(kind, place) for place, slot in enumerate(slots) for kind in slot.pads}
+    if format == "plain" or not pads:
+        own = type(subject.model)
+        is_stock = type(stock) is own.config_class
+        model_class = own if is_stock else AutoModelForCausalLM._model_mapping[type(stock)]
+        return fill(subject, model_class, stock, slots)
+    if format == "native":
+        config = native_config(subject, stock, slots, pads)
+    else:
+        config = deci_config(subject, stock, slots)
+    _, model_class = classes(stock.model_type, is_deci=format == "gguf-safe")
+    return fill(subject, model_class, config, slots)
 
 
 def in_place(num_layers: int, removed: Iterable[Block]) -> tuple[Slot, ...]:

@@ -1,7 +1,6 @@
 """The ``gguf-safe`` format: what llama.cpp and vLLM load of a Llama whose layers differ.
 
-Both know it as DeciLM, with what each layer has in ``block_configs``. Where repacking leaves no
-pad, the stock class is as safe, and this format is `plain`.
+Both know it as DeciLM, with what each layer has in ``block_configs``.
 
     layer 0            keeps an attention, of zeros if need be: llama.cpp takes the width of heads
                        from there, vLLM starts its residual stream there
