@@ -36,12 +36,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def recipe(method: str, *models: str, **keys) -> str:
+def recipe(method: str, *models: object, **keys) -> str:
     made = {"merge_method": method, "models": [{"model": m} for m in models], **keys}
     return json.dumps(made, ensure_ascii=False)
 
 
-def linear(*models: str, **keys) -> str:
+def linear(*models: object, **keys) -> str:
     return recipe("linear", *models, **({"parameters": {"weight": 1}} | keys))
 
 
@@ -143,6 +143,12 @@ class TestJobs:
         )
         with pytest.raises(SettingsError, match="sum to zero"):
             merged(folder, text)
+
+    def test_a_folder_with_a_plus_in_its_name(self, folder):
+        path = llama(folder / "a+b", layers=1)
+        with pytest.raises(WeightsError, match=r"write it as \{model: \{path: .*a\+b\}\}$"):
+            plan_of(folder, linear(path))
+        assert plan_of(folder, linear({"model": {"path": path}})).origin == path
 
     def test_paths_in_any_script(self, folder):
         a = llama(folder / "模型 😀" / "ü", 3.0, layers=1)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
+from pathlib import Path
 
+from inarch.errors import WeightsError
 from inarch.io.headers import TensorInfo
 from inarch.io.hub import find_folder
 from inarch.io.weights import Checkpoint
@@ -69,11 +71,22 @@ def open_models(refs: Mapping[str, ModelRef]) -> Iterator[dict[str, OpenModel]]:
     with ExitStack() as opened:
         models = {}
         for label, ref in refs.items():
+            _refuse_plus(label, ref)
             checkpoint = opened.enter_context(Checkpoint.open(str(ref.model), label))
             adapter = Adapter.open(find_folder(str(ref.lora)), label) if ref.lora else None
             models[label] = OpenModel(label, checkpoint, adapter)
             opened.callback(models[label].close)
         yield models
+
+
+def _refuse_plus(label: str, ref: ModelRef) -> None:
+    """Raise if an adapter is asked for where there is a folder with a plus in its name."""
+    whole, model = (Path(text).expanduser().exists() for text in (label, str(ref.model)))
+    if ref.lora and whole and not model:
+        raise WeightsError(
+            f"found {label}, which reads as the model {ref.model} with an adapter, and is a folder "
+            f"with a plus in its name; write it as {{model: {{path: {label}}}}}"
+        )
 
 
 def _digest(text: str) -> str:
