@@ -84,6 +84,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "ministral": HEADS
     | {"model_type": "ministral", "sliding_window": 4, "layer_types": ALTERNATING},
     "codegen": GPT | {"model_type": "codegen", "rotary_dim": 4},
+    "gpt_oss": HEADS | {"model_type": "gpt_oss", "num_local_experts": 4, "num_experts_per_tok": 2},
+    "llama4": HEADS
+    | {
+        "model_type": "llama4_text",
+        "intermediate_size_mlp": 24,
+        "num_local_experts": 4,
+        "interleave_moe_layer_step": 2,
+    },
     "granitemoe": GQA
     | {"model_type": "granitemoe", "num_local_experts": 4, "num_experts_per_tok": 2},
     "biogpt": BASE | {"model_type": "biogpt"},

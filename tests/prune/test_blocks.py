@@ -217,6 +217,8 @@ NORMS = {
     "bloom": ("input_layernorm", "post_attention_layernorm", ""),
     "mpt": ("norm_1", "norm_2", ""),
     "mixtral": ("input_layernorm", "post_attention_layernorm", ""),
+    "gpt_oss": ("input_layernorm", "post_attention_layernorm", ""),
+    "llama4": ("input_layernorm", "post_attention_layernorm", ""),
 }
 """Norms of a layer by what they serve: attention, feed-forward, both. Read off the classes."""
 
@@ -261,6 +263,17 @@ def test_a_parameter_that_serves_no_block_is_shared():
     found = BlockModel.of(model)
     assert list(found.shared_of(1)) == ["model.layers.1.spare"]
     assert not found.shared_of(2)
+
+
+def test_a_layer_that_looks_at_its_mask_is_not_told_apart():
+    model = tiny("llama")
+    found = BlockModel.of(model)
+    layer = model.model.layers[1]
+    layer.self_attn.register_forward_pre_hook(
+        lambda _attention, _args, how: how["attention_mask"] + 1, with_kwargs=True
+    )
+    with pytest.raises(WeightsError, match="LlamaDecoderLayer does not run alone, with other"):
+        found.parameters_of(ALL[2])
 
 
 class Nothing(nn.Module):
