@@ -393,3 +393,9 @@ class TestDump:
         recipe = Recipe(target=Source(path=Path("a")), fuse=Uld(lambda_=0.5))
         assert yaml.safe_load(dump(recipe)) == to_dict(recipe)
         assert to_dict(recipe)["fuse"] == {"method": "uld", "lambda": 0.5}
+
+
+def test_a_mistake_of_the_whole_without_a_file_names_the_command_line():
+    with pytest.raises(SettingsError) as caught:
+        load(Recipe, None, ["target=a", "fresh=true", "seed=1"])
+    assert str(caught.value).startswith("the command line: delete `seed`")

@@ -81,6 +81,24 @@ def test_verbs_and_flags_are_frozen():
         "diff": ["a", "b", "--json", "--out", "--set", "--dry-run"],
         "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
         "merge": [],
+        "prune": [
+            "model",
+            "--data",
+            "--ratio",
+            "--blocks",
+            "--size-gb",
+            "--kv-bytes",
+            "--latency",
+            "--method",
+            "--compare",
+            "--format",
+            "--heal",
+            "--devices",
+            "--json",
+            "--set",
+            "--out",
+            "--dry-run",
+        ],
     }
     assert surface(command.commands["merge"]) == {
         "recipe": [

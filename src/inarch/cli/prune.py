@@ -91,6 +91,8 @@ def prune(  # noqa: PLR0913  (a flag each)
         raise SettingsError(
             "found no calibration texts; give them: --data FILE, rows of `text` or `messages`"
         )
+    if not is_recipe and not any(flag.startswith("target.") for flag in (*flags, *(set_ or ()))):
+        raise SettingsError("found no target; say how much is to go: --ratio 0.25, or --blocks 8")
     settings = load(flow.PruneRun, model if is_recipe else None, [*flags, *(set_ or ())])
     healing = load(flow.HealSettings, heal) if heal else None
     out = out or Path("runs") / (Path(model).stem if is_recipe else Path(model).name)

@@ -170,7 +170,9 @@ def _explain(cls: type[Settings], data: object, origins: Origins, error: Validat
     wishes: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         path, value = _locate(data, detail)
-        place = f"{_origin(path, origins)}: {_dotted(path)}"
+        place = _origin(path, origins)
+        if path or () in origins:
+            place += f": {_dotted(path)}"
         problem = _problem(cls, detail)
         if problem:
             wishes.setdefault(f"{place}: {problem}", [])
@@ -274,7 +276,8 @@ def _labels(cls: type[Settings]) -> set[object]:
 
 def _origin(path: KeyPath, origins: Origins) -> str:
     """Return where the value at a path, or the nearest one around it, was written."""
-    return next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
+    places = (origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
+    return next(places, "the command line")
 
 
 def _dotted(path: KeyPath) -> str:
