@@ -42,6 +42,9 @@ class MadeUp:
         self.asked.append((frozenset(removed), list(candidates), top))
         return [self.loss(frozenset(removed) | set(unit)) for unit in candidates]
 
+    def margin_error(self, best: Unit, second: Unit) -> float | None:
+        return None
+
     def contrast(self, places, measure, positions="all") -> list[float]:
         self.positions.append(positions)
         return [self.measure(before, after) for before, after in places]

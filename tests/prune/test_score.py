@@ -212,6 +212,64 @@ def test_pairs_and_layers_reuse_states_too(llama: BlockModel):
             gone += step.unit
 
 
+# ------------------------------------------------------------------------------------ paired rows
+
+
+@pytest.mark.parametrize("mean", ["token", "row"])
+def test_the_margin_has_the_error_of_its_rows(llama: BlockModel, mean: str):
+    rows = ragged_rows()
+    subject = ModelSubject(llama, rows, SearchSettings(batch_rows=2, mean=mean))
+    step = next(greedy(subject, SINGLE))
+    losses = subject.losses((), units_of(llama.blocks))
+    second = units_of(llama.blocks)[losses.index(sorted(losses)[1])]
+    sums = []
+    for unit in (step.unit, second):
+        sums.append(
+            [
+                plain_loss(llama, Rows(*(x[i : i + 1] for x in rows)), unit, 1)
+                for i in range(len(rows.ids_ST))
+            ]
+        )
+    weights = rows.supervised_ST.sum(1).double() if mean == "token" else torch.ones(5).double()
+    d_S = (torch.tensor(sums[1]) - torch.tensor(sums[0])).double() * weights
+    residual_S = d_S - d_S.sum() / weights.sum() * weights
+    wanted = (5 / 4 * residual_S.square().sum()).sqrt() / weights.sum()
+    assert step.margin_error == pytest.approx(wanted.item(), rel=1e-3)
+    assert subject.margin_error(step.unit, (Block("mha", 99),)) is None
+
+
+def many_rows() -> Rows:
+    return Rows(*map(torch.cat, zip(*map(ragged_rows, range(8)), strict=True)))
+
+
+def test_a_race_ends_with_the_losses_of_those_who_finish():
+    model, rows = BlockModel.of(tiny("llama")), many_rows()
+    units = units_of(model.blocks)
+    exact = ModelSubject(model, rows, SearchSettings(batch_rows=4)).losses((), units)
+    subject = ModelSubject(model, rows, SearchSettings(batch_rows=4, racing=1.0))
+    found = subject.losses((), units, top=2)
+    assert subject.work.heads < 10 * len(units)
+    finished = [i for i, loss in enumerate(found) if loss < inf]
+    assert 2 <= len(finished) < len(units)
+    assert all(found[i] == exact[i] for i in finished)
+    assert min(found) == min(exact)
+    # All are needed: nobody races. With a wide margin nobody falls behind.
+    assert subject.losses((), units) == exact
+    patient = ModelSubject(model, rows, SearchSettings(batch_rows=4, racing=1e9))
+    assert patient.losses((), units, top=2) == exact
+
+
+def test_a_race_goes_on_with_what_it_knows():
+    model, rows = BlockModel.of(tiny("llama")), many_rows()
+    racing = ModelSubject(model, rows, SearchSettings(batch_rows=4, racing=2.0))
+    exact = ModelSubject(model, rows, SearchSettings(batch_rows=4))
+    ours, theirs = search(racing, 5), search(exact, 5)
+    assert [(s.unit, s.score, s.margin) for s in ours] == [
+        (s.unit, s.score, s.margin) for s in theirs
+    ]
+    assert racing.work.heads < exact.work.heads
+
+
 # -------------------------------------------------------------------------------------- fast mode
 
 

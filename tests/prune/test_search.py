@@ -52,7 +52,14 @@ def test_what_is_not_finite_never_wins(bad: float):
 
 def test_only_what_was_computed_is_counted():
     step = decide([(b,) for b in stream(2)], [3.0, inf, nan, 2.5])
-    assert step == Step((block("mlp1"),), 2.5, 0.5, 3)
+    assert step == Step((block("mlp1"),), 2.5, 0.5, evaluations=3)
+
+
+def test_the_error_is_that_of_the_best_and_the_second():
+    units = [(b,) for b in stream(2)]
+    step = decide(units, [3.0, 1.0, nan, 2.5], lambda *pair: 0.1 * (pair == (units[1], units[3])))
+    assert (step.margin, step.margin_error) == (1.5, 0.1)
+    assert decide(units[:1], [3.0], lambda *pair: 1.0).margin_error is None
 
 
 def test_the_search_says_that_two_must_be_known():

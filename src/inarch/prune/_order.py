@@ -36,6 +36,9 @@ class Step(NamedTuple):
     """What the method ranks by: the loss of the model without the unit, or the unit's measure."""
     margin: float | None = None
     """The second best score less the best; None where there was no other, or nothing was ranked."""
+    margin_error: float | None = None
+    """Standard error of the margin over draws of calibration rows; a margin of less than about two
+    is a tie that other rows would break otherwise."""
     evaluations: int = 0
     """Candidates whose loss was computed in full for this step."""
     into: int | None = None

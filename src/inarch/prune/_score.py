@@ -20,6 +20,7 @@ from inarch.prune._lane import Work
 from inarch.prune._loss import batches_of, chunked_nll, plain_nll
 from inarch.prune._measures import contrast, last_hidden
 from inarch.prune._order import Block, Unit
+from inarch.prune._paired import gap, gap_error
 from inarch.prune._replica import Nll, Replica, copied
 from inarch.prune._rows import Rows, check_rows
 from inarch.prune._states import Cache, Places, first_place, plan_places
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     import torch
 
 R = TypeVar("R")
+
+RACING_ROWS = 8
+"""Rows after which candidates may drop out of a race; then at twice as many, and so on."""
 
 GUARD = 1e-5
 """Relative difference to the best loss below which chunked losses are computed again in full."""
@@ -55,7 +59,7 @@ class ModelSubject:
             model: The model.
             rows: What losses are the mean over.
             settings: The estimator and the savings.
-            devices: Where to put replicas; by default the model is used where it is.
+            devices: Where to put replicas, which share the rows; none: the model as it is.
 
         Raises:
             DataError: There is no mean over the rows.
@@ -63,6 +67,7 @@ class ModelSubject:
         check_rows(rows)
         self.settings = settings
         self._counts: list[int] = rows.supervised_ST.sum(1).tolist()
+        self._weights = [1] * len(self._counts) if settings.mean == "row" else self._counts
         models = [copied(model, device) for device in devices] or [model]
         num = len(models)
         self._replicas = [
@@ -74,6 +79,7 @@ class ModelSubject:
         self._starts: frozenset[int] = frozenset()
         self._places = Places(frozenset(), frozenset())
         self._removed: frozenset[Block] = frozenset()
+        self._sums: dict[Unit, list[float]] = {}
         self._guess: dict[Unit, float] = {}
         self._best: tuple[float, int, Unit] | None = None
 
@@ -99,17 +105,23 @@ class ModelSubject:
             self._plan(candidates)
             for turn in range(self._num_turns):
                 self._on_all(turn, lambda at, i: at.base(i, self._removed, self._places))
-        totals = [inf] * len(candidates)
-        early = top if self.settings.early_stop else None
-        for i in self._visits(candidates) if early else range(len(candidates)):
-            totals[i] = self._total(candidates[i], i, self._limit(totals, early))
+        if self.settings.racing is not None and top is not None:
+            totals = self._race(candidates, self.settings.racing, top)
+        else:
+            totals = self._in_turn(candidates, top if self.settings.early_stop else None)
         if self.settings.chunked_loss:
             best = min(filter(isfinite, totals), default=inf)
             close = [i for i, total in enumerate(totals) if total <= best * (1 + GUARD)]
             for i in close if len(close) > 1 else ():
                 totals[i] = self._total(candidates[i], i, inf, in_full=True)
-        weight = len(self._counts) if self.settings.mean == "row" else sum(self._counts)
-        return [total / weight for total in totals]
+        return [total / sum(self._weights) for total in totals]
+
+    def margin_error(self, best: Unit, second: Unit) -> float | None:
+        """Return the standard error of a difference; see `Subject.margin_error`."""
+        first, other = self._sums.get(best, []), self._sums.get(second, [])
+        if not len(first) == len(other) == len(self._counts) > 1:
+            return None
+        return gap_error(first, other, self._weights)
 
     def contrast(
         self,
@@ -164,6 +176,7 @@ class ModelSubject:
         changed = removed ^ self._removed
         if changed:
             self._removed, self._best = removed, None
+            self._sums = {}
             for cache in self._caches():
                 cache.remove(changed, adopt=self.settings.reuse_winner)
 
@@ -179,9 +192,20 @@ class ModelSubject:
                 twice=self.settings.reuse_winner,
             )
 
-    def _visits(self, candidates: Sequence[Unit]) -> list[int]:
-        """Return the candidates, those first that did well when last seen."""
-        return sorted(range(len(candidates)), key=lambda i: self._guess.get(candidates[i], 0.0))
+    def _in_turn(self, candidates: Sequence[Unit], top: int | None) -> list[float]:
+        """Return the sums over rows, one candidate after the other.
+
+        Args:
+            candidates: What to leave out.
+            top: Candidates that are surely not among the best so many are stopped; None: none is.
+        """
+        totals = [inf] * len(candidates)
+        visits = list(range(len(candidates)))
+        if top is not None:  # good ones first: the limit is low sooner
+            visits.sort(key=lambda i: self._guess.get(candidates[i], 0.0))
+        for i in visits:
+            totals[i] = self._total(candidates[i], i, self._limit(totals, top))
+        return totals
 
     def _limit(self, totals: Sequence[float], top: int | None) -> float:
         """Return what no total may exceed that is to be among the best ``top``."""
@@ -192,22 +216,52 @@ class ModelSubject:
 
     def _total(self, unit: Unit, index: int, limit: float, *, in_full: bool = False) -> float:
         """Return a candidate's sum over rows, ``inf`` where it exceeds the limit on the way."""
-        nll: Nll = chunked_nll if self.settings.chunked_loss and not in_full else plain_nll
-        watched = self._places.base if self.settings.reuse_winner else self._places.kept
-        total, num_rows = 0.0, 0
+        nll = chunked_nll if self.settings.chunked_loss and not in_full else plain_nll
+        self._sums[unit] = []
         for turn in range(self._num_turns):
-            for sums in self._on_all(
-                turn, lambda at, i: at.row_sums(i, self._removed, unit, watched, nll)
-            ):
-                for value in sums:
-                    by = self._counts[num_rows] if self.settings.mean == "row" else 1
-                    total, num_rows = total + value / by, num_rows + 1
-            if total > limit:
+            self._run(unit, turn, nll)
+            if _total(self._sums[unit]) > limit:
                 break
+        total, num_rows = _total(self._sums[unit]), len(self._sums[unit])
         is_whole = num_rows == len(self._counts)
         self._guess[unit] = total * len(self._counts) / num_rows
         self._retain(unit, index, total if is_whole else inf)
         return total if is_whole else inf
+
+    def _race(self, candidates: Sequence[Unit], num_errors: float, top: int) -> list[float]:
+        """Return the sums over rows; ``inf`` for those that fell behind on a part of them."""
+        nll = chunked_nll if self.settings.chunked_loss else plain_nll
+        self._sums |= {unit: [] for unit in candidates}
+        left, check_at = list(candidates), RACING_ROWS
+        for turn in range(self._num_turns):
+            for unit in left:
+                self._run(unit, turn, nll)
+            if check_at <= len(self._sums[left[0]]) < len(self._counts):
+                check_at = 2 * len(self._sums[left[0]])
+                left.sort(key=lambda unit: _total(self._sums[unit]))
+                left = left[:top] + [
+                    unit for unit in left[top:] if not self._is_behind(left[0], unit, num_errors)
+                ]
+        for unit in candidates:
+            self._retain(unit, 0, inf)
+        return [_total(self._sums[unit]) if unit in left else inf for unit in candidates]
+
+    def _is_behind(self, leader: Unit, unit: Unit, num_errors: float) -> bool:
+        sums = self._sums[leader], self._sums[unit]
+        return gap(*sums, self._weights) > num_errors * gap_error(*sums, self._weights)
+
+    def _run(self, unit: Unit, turn: int, nll: Nll) -> None:
+        """Run the next batch of each replica without a unit, and note its rows."""
+        # In a race any candidate may win, and all of their states would be kept until it ends.
+        adopts = self.settings.reuse_winner and self.settings.racing is None
+        watched = self._places.base if adopts else self._places.kept
+        sums = self._sums[unit]
+        for found in self._on_all(
+            turn, lambda at, i: at.row_sums(i, self._removed, unit, watched, nll)
+        ):
+            for value in found:
+                by = self._counts[len(sums)] if self.settings.mean == "row" else 1
+                sums.append(value / by)
 
     def _retain(self, unit: Unit, index: int, total: float) -> None:
         """Keep all states of the best candidate so far, of others those at the planned places."""
@@ -219,3 +273,11 @@ class ModelSubject:
         if spare is not None:
             for cache in self._caches():
                 cache.trim(spare, self._places.kept)
+
+
+def _total(sums: Sequence[float]) -> float:
+    """Return the sum, added up from the first to the last: `sum` of newer Pythons does not."""
+    total = 0.0
+    for value in sums:
+        total += value
+    return total

@@ -5,7 +5,7 @@ They see losses only, so a made-up `Subject` tests them.
 
 import heapq
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, isfinite
 
 from inarch.errors import DataError
@@ -14,6 +14,8 @@ from inarch.prune._subject import Subject
 from inarch.prune._units import Candidates
 
 logger = logging.getLogger(__name__)
+
+Error = Callable[[Unit, Unit], float | None]
 
 
 def greedy(subject: Subject, candidates: Candidates, done: Sequence[Step] = ()) -> Iterator[Step]:
@@ -26,7 +28,7 @@ def greedy(subject: Subject, candidates: Candidates, done: Sequence[Step] = ()) 
     """
     removed = removed_by(done, subject)
     while units := candidates(survivors(subject, removed)):
-        step = decide(units, subject.losses(removed, units, top=2))
+        step = decide(units, subject.losses(removed, units, top=2), subject.margin_error)
         yield step
         removed |= set(step.unit)
 
@@ -64,10 +66,12 @@ def lazy_greedy(
             if isfinite(fresh[unit]):
                 best = min(best, fresh[unit])
         bounds |= {unit: loss if isfinite(loss) else -inf for unit, loss in fresh.items()}
-        step = decide(sorted(fresh), [fresh[unit] for unit in sorted(fresh)])
+        tried = sorted(fresh)
+        step = decide(tried, [fresh[unit] for unit in tried], subject.margin_error)
         if queue:
             limit = queue[0][0] - largest_fall - step.score
-            step = step._replace(margin=limit if step.margin is None else min(step.margin, limit))
+            if step.margin is None or limit < step.margin:
+                step = step._replace(margin=limit, margin_error=None)
         if num_fallen:
             logger.warning(
                 "%d losses fell, by up to %.2g nats, when %s went: the lazy order may differ from"
@@ -102,11 +106,16 @@ def ranked(
     for i, (score, unit) in enumerate(order):
         if not gone & set(unit):
             margin = order[i + 1][0] - score if i + 1 < len(order) else None
-            yield Step(unit, score, margin, 0 if i else evaluations)
+            yield Step(unit, score, margin, evaluations=0 if i else evaluations)
 
 
-def decide(units: Sequence[Unit], losses: Sequence[float]) -> Step:
+def decide(units: Sequence[Unit], losses: Sequence[float], error: Error | None = None) -> Step:
     """Return the removal of the unit of least finite loss, the first of equals.
+
+    Args:
+        units: The candidates, in the order of ties.
+        losses: Of each.
+        error: Tells the standard error of the margin between two.
 
     Raises:
         DataError: No loss is finite.
@@ -123,7 +132,8 @@ def decide(units: Sequence[Unit], losses: Sequence[float]) -> Step:
         )
     (best, i), *others = sorted(finite)[:2]
     margin = others[0][0] - best if others else None
-    return Step(units[i], best, margin, sum(loss != inf for loss in losses))
+    spread = error(units[i], units[others[0][1]]) if others and error else None
+    return Step(units[i], best, margin, spread, sum(loss != inf for loss in losses))
 
 
 def survivors(subject: Subject, removed: set[Block]) -> list[Block]:

@@ -52,6 +52,13 @@ class Subject(Protocol):
         """
         ...
 
+    def margin_error(self, best: Unit, second: Unit) -> float | None:
+        """Return the standard error over rows of the difference between two losses asked for last.
+
+        In nats; None where it is not known.
+        """
+        ...
+
     def contrast(
         self,
         places: Sequence[tuple[int, int]],

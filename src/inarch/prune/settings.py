@@ -2,13 +2,13 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from inarch.settings import Settings
 
 
 class SearchSettings(Settings):
-    """The estimator, and what saves work. None of the latter changes an order."""
+    """The estimator, and what saves work. Of the latter, only ``racing`` may change an order."""
 
     batch_rows: PositiveInt = 8
     """Rows per forward. The last bits of a loss depend on it, so compare runs of one value."""
@@ -27,6 +27,9 @@ class SearchSettings(Settings):
     within 1e-5 of the best, relatively, are scored again without it."""
     early_stop: bool = True
     """Stop a candidate whose sum exceeds what the second best has in all."""
+    racing: PositiveFloat | None = None
+    """Drop a candidate whose loss, on 8, 16, 32, ... rows, is so many paired standard errors above
+    the best. Takes the place of ``early_stop``."""
 
     @model_validator(mode="after")
     def _check_reuse(self) -> Self:
