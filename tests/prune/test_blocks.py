@@ -107,6 +107,17 @@ def test_generation_with_a_cache_equals_generation_without(name, blocks):
                 torch.testing.assert_close(fast[1], slow[1], atol=1e-4, rtol=1e-4)
 
 
+@torch.inference_mode()
+def test_beams_share_a_cache_without_attention_0():
+    model = tiny("llama")
+    with BlockModel.of(model).without(SETS["mha0+mlp2"]):
+        one, other = (
+            model.generate(ids(2, 6), max_new_tokens=NEW, num_beams=3, use_cache=use_cache)
+            for use_cache in (False, True)
+        )
+    assert torch.equal(one, other)
+
+
 NEW = 5
 
 
@@ -263,6 +274,11 @@ def test_a_parameter_that_serves_no_block_is_shared():
     found = BlockModel.of(model)
     assert list(found.shared_of(1)) == ["model.layers.1.spare"]
     assert not found.shared_of(2)
+
+
+@torch.inference_mode()
+def test_owners_are_found_within_inference_mode():
+    assert len(BlockModel.of(tiny("phi")).parameters_of(ALL[0])) == 8
 
 
 def test_a_layer_that_looks_at_its_mask_is_not_told_apart():

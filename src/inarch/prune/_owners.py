@@ -71,6 +71,8 @@ def find_owners(layer: nn.Module, slots: Mapping[Kind, Slot], width: int) -> Own
     )
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def _run(layer: nn.Module, slots: Mapping[Kind, Slot], width: int, names: list[str]) -> _Probe:
     is_hollow = any(parameter.is_meta for parameter in layer.parameters())
     for returned in _returned(slots, is_hollow):
@@ -132,7 +134,7 @@ class _Probe:
         ]
         for kind, slot in self.slots.items():
             forwards += standing_in(slot, self._made_up(kind, kind == on, inputs_BTD))
-        with torch.inference_mode(False), torch.enable_grad(), patched(forwards):
+        with patched(forwards):
             output = functional_call(self.layer, self.values, (self.hidden_12D, *self.others))
             total = (unpacked(output) * self.weights_12D).sum()
             wanted = (self.hidden_12D, *self.values.values())
