@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, Gemma3Config, PreTrainedModel
 
 from inarch.errors import SettingsError
 from inarch.io.models import load_model, quiet_transformers
@@ -87,7 +87,6 @@ def test_native_is_the_masked_model_and_generates(name: str, tmp_path):
     again = saved(new, tmp_path)
     assert torch.equal(logits(new), expected)
     assert torch.equal(logits(again), expected)
-    assert not [name for name, p in again.named_parameters() if not p.any() and p.dim() > 1]
     lone = sum(1 for b in subject.blocks if b not in LONE for _ in subject.parameters_of(b))
     shared = sum(len(subject.shared_of(i)) for i in range(subject.num_layers))
     layers = [p for p, _ in again.named_parameters() if p.startswith(f"{subject.layers_path}.")]
@@ -113,6 +112,21 @@ def test_without_pads_every_format_is_the_stock_class(format: str):
     assert type(new) is type(subject.model)
     assert new.config.inarch_prune["format"] == format
     assert torch.equal(logits(new), masked(subject, pair))
+
+
+@pytest.mark.parametrize("format", ["plain", "native"])
+def test_the_text_part_of_a_model_that_sees_is_cut(format: str, tmp_path):
+    text = ARCHITECTURES["gemma3"] | {"vocab_size": VOCAB}
+    eye = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    eye |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(text_config=text, vision_config=eye, mm_tokens_per_image=1)
+    subject = BlockModel.of(AutoModelForCausalLM.from_config(config))
+    again = saved(cut(subject, steps(LONE), format), tmp_path)
+    assert torch.equal(logits(again), masked(subject, LONE))
+    assert len(again.model.vision_tower.encoder.layers) == 2
+    if format == "native":
+        skips = [getattr(c, "skip", []) for c in again.config.text_config.per_layer_config]
+        assert skips == [["attention"], [], ["mlp"]]
 
 
 # ------------------------------------------------------------------------------- any removed blocks
@@ -228,6 +242,26 @@ def test_cut_again_is_cut_at_once(name: str, first: str, second: str, tmp_path):
     }
 
 
+def test_gone_blocks_move_with_their_layers():
+    subject = BlockModel.of(tiny("llama"))
+    first, layer = [Block("mha", 2)], [Block("mha", 0), Block("mlp", 0)]
+    new = cut(BlockModel.of(cut(subject, steps(first), "native")), steps(layer), "native")
+    assert new.config.inarch_prune["source_blocks"] == [[1, 1], [None, 2], [3, 3]]
+    assert new.config.inarch_prune["build"]["gone"][0]["layer"] == 1
+    assert torch.equal(logits(new), masked(subject, [*first, *layer]))
+    assert torch.equal(decoded(new, 3, True), decoded(new, 3, False))
+
+
+def test_a_record_of_other_layers_is_none():
+    # Another tool dropped a layer, and the config's keys went along.
+    model = tiny("llama")
+    model.config.inarch_prune = {"source_blocks": [[0, None]] * 5, "removed_blocks": ["old"]}
+    assert gone(model.config) == set()
+    new = cut(BlockModel.of(model), steps([Block("mlp", 3)]))
+    assert new.config.inarch_prune["source_blocks"] == [[0, 0], [1, 1], [2, 2], [3, None]]
+    assert [block["layer"] for block in new.config.inarch_prune["removed_blocks"]] == [3]
+
+
 def test_blocks_that_are_gone_are_told():
     subject = BlockModel.of(tiny("llama"))
     assert gone(subject.model.config) == set()
@@ -277,7 +311,8 @@ def test_the_model_itself_is_left_alone():
     model = tiny("gemma2")
     before, config = logits(model), model.config.to_dict()
     for format in ("plain", "native"):
-        cut(BlockModel.of(model), steps(LONE), format)
+        cut(BlockModel.of(model), steps(LONE), format).generation_config.max_length = 7
+    assert model.generation_config.max_length != 7
     assert torch.equal(logits(model), before)
     assert model.config.to_dict() == config
     assert type(AutoModelForCausalLM.from_config(model.config)) is type(model)

@@ -22,7 +22,7 @@ LLAMA = {
     "intermediate_size": WIDTH,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_key_value_heads": 1,
     "pad_token_id": 0,
 }
 LAYER = "model.layers.{}."
@@ -97,7 +97,7 @@ def test_vllm_reads_block_configs_as_attributes(made):
     *_, folder, _, _, _ = made
     config = AutoConfig.from_pretrained(folder)
     assert [block.attention.no_op for block in config.block_configs] == [False, False, True, False]
-    assert config.block_configs[1].attention.n_heads_in_group == 2
+    assert config.block_configs[1].attention.n_heads_in_group == 4
     assert not hasattr(config.block_configs[1].ffn, "intermediate_size")  # it reads ffn_mult then
     assert config.intermediate_size == WIDTH
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inarch.prune._order import Block
-from inarch.prune._repack import Slot, repack
+from inarch.prune._repack import Slot, left_out, repack
 
 LISTS = {
     "ns32": "mha27,25,28,23,24,29,7 mlp6 mha18,19 mlp26 mha30,21 mlp23,24 mha12 mlp12,9 mha10"
@@ -78,6 +78,13 @@ def test_a_slot_names_its_pads():
     assert Slot(0, None).pads == ("mlp",)
     assert Slot(None, 0).pads == ("mha",)
     assert Slot(0, 1).pads == ()
+
+
+def test_formats_leave_out_what_they_can():
+    slots = [Slot(None, 0), Slot(1, 2), Slot(None, 3), Slot(4, None)]
+    assert left_out(slots, "plain") == set()
+    assert left_out(slots, "native") == {("mha", 0), ("mha", 2), ("mlp", 3)}
+    assert left_out(slots, "gguf-safe") == {("mha", 2)}
 
 
 @given(

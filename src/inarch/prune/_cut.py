@@ -25,10 +25,10 @@ from inarch.io.modeling_inarch_pruned import PLAN, classes
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fill import fill, moved
 from inarch.prune._layer_config import slot_config
-from inarch.prune._native import deci_config, native_config, stock_config
+from inarch.prune._native import pruned_config, stock_config
 from inarch.prune._order import Block, Step, name_of
-from inarch.prune._repack import Slot, repack
-from inarch.prune._sizes import Format, only_own
+from inarch.prune._repack import Format, Slot, repack
+from inarch.prune._sizes import only_own
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -85,25 +85,25 @@ def cut(
 
 def gone(config: PretrainedConfig) -> frozenset[Block]:
     """Return the blocks that an earlier cut left empty: they add nothing, and are no candidates."""
-    sources = getattr(config, PLAN, {}).get("source_blocks", ())
-    return frozenset(
-        Block(kind, layer) for layer, slot in enumerate(sources) for kind in Slot(*slot).pads
-    )
+    sources = _sources(config)
+    return frozenset(Block(kind, layer) for layer, slot in enumerate(sources) for kind in slot.pads)
+
+
+def _sources(config: PretrainedConfig) -> list[Slot]:
+    """Return what an earlier cut says its layers are from; nothing, if they changed since."""
+    slots = [Slot(*slot) for slot in getattr(config, PLAN, {}).get("source_blocks", ())]
+    return slots if len(slots) == config.get_text_config().num_hidden_layers else []
 
 
 def _made(subject: BlockModel, slots: Sequence[Slot], format: Format) -> PreTrainedModel:
     stock = slot_config(stock_config(subject.model.config), slots)
     vars(stock).pop(PLAN, None)  # the record of an earlier cut
-    pads = {Block(kind, place) for place, slot in enumerate(slots) for kind in slot.pads}
-    if format == "plain" or not pads:
+    if format == "plain" or not any(slot.pads for slot in slots):
         own = type(subject.model)
         is_stock = type(stock) is own.config_class
         model_class = own if is_stock else AutoModelForCausalLM._model_mapping[type(stock)]
         return fill(subject, model_class, stock, slots)
-    if format == "native":
-        config = native_config(subject, stock, slots, pads)
-    else:
-        config = deci_config(subject, stock, slots)
+    config = pruned_config(subject, stock, slots, format)
     _, model_class = classes(stock.model_type, is_deci=format == "gguf-safe")
     return fill(subject, model_class, config, slots)
 
@@ -121,8 +121,8 @@ def _record(
     config: PretrainedConfig, steps: Sequence[Step], slots: Sequence[Slot], digest: str | None
 ) -> dict[str, Any]:
     """Return what the config says of the cut, in layers of the model before any cut."""
-    before = getattr(config, PLAN, {})
-    sources = [Slot(*slot) for slot in before.get("source_blocks", ())]
+    sources = _sources(config)
+    before = getattr(config, PLAN, {}).get("removed_blocks", ()) if sources else ()
 
     def origin(kind: str, layer: int | None) -> int | None:
         return getattr(sources[layer], kind) if sources and layer is not None else layer
@@ -138,6 +138,6 @@ def _record(
     ]
     return {
         "source_blocks": [[origin("mha", s.mha), origin("mlp", s.mlp)] for s in slots],
-        "removed_blocks": [*before.get("removed_blocks", ()), *removed],
+        "removed_blocks": [*before, *removed],
         "data_digest": digest,
     }

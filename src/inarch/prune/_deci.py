@@ -19,20 +19,10 @@ from typing import Any
 
 from inarch.errors import SettingsError
 from inarch.prune._order import Block
-from inarch.prune._repack import Slot
+from inarch.prune._repack import Slot, left_out
 
 NARROW = 256
 """Width of a feed-forward of zeros: converters know widths in multiples of this."""
-
-
-def deci_gone(slots: Sequence[Slot]) -> set[Block]:
-    """Return the blocks that are left out, by place: attention pads but the one in layer 0."""
-    return {Block("mha", place) for place, slot in enumerate(slots) if slot.mha is None and place}
-
-
-def deci_narrow(slots: Sequence[Slot]) -> tuple[int, ...]:
-    """Return the places whose feed-forward is a pad."""
-    return tuple(place for place, slot in enumerate(slots) if slot.mlp is None)
 
 
 def refuse_unlike_llama(config: Any) -> None:
@@ -69,12 +59,12 @@ def block_configs(config: Any, slots: Sequence[Slot]) -> list[dict[str, dict[str
         config: Of the stock class.
         slots: The layers of the cut model.
     """
-    gone, narrow = deci_gone(slots), deci_narrow(slots)
+    gone = left_out(slots, "gguf-safe")
     group = config.num_attention_heads // config.num_key_value_heads
 
-    def layer(place: int) -> dict[str, dict[str, Any]]:
+    def layer(place: int, slot: Slot) -> dict[str, dict[str, Any]]:
         has_none = Block("mha", place) in gone
-        width = NARROW if place in narrow else config.intermediate_size
+        width = NARROW if slot.mlp is None else config.intermediate_size
         # Read as int(2 * ffn_mult * hidden_size / 3), rounded up to a multiple of NARROW.
         mult = 1.5 * width / config.hidden_size
         attention = {"n_heads_in_group": None if has_none else group, "no_op": has_none}
@@ -83,4 +73,4 @@ def block_configs(config: Any, slots: Sequence[Slot]) -> list[dict[str, dict[str
             "ffn": {"ffn_mult": mult, "no_op": False, "replace_with_linear": False},
         }
 
-    return [layer(place) for place in range(len(slots))]
+    return [layer(place, slot) for place, slot in enumerate(slots)]

@@ -50,10 +50,12 @@ def slot_config(config: Any, slots: Sequence[Slot]) -> Any:
         for name in names:
             if isinstance(first := getattr(text, name, None), int):
                 setattr(text, name, sum(layer < first for layer in layers))
+    if isinstance(experts := getattr(text, "moe_layers", None), list):
+        text.moe_layers = [place for place, layer in enumerate(mlp) if layer in experts]
     if isinstance(dense := getattr(text, "mlp_only_layers", None), list):
         step = getattr(text, "decoder_sparse_step", 1)
         is_dense = [layer in dense or (layer + 1) % step != 0 for layer in mlp]
-        text.mlp_only_layers = [layer for layer, alone in enumerate(is_dense) if alone]
+        text.mlp_only_layers = [place for place, alone in enumerate(is_dense) if alone]
         text.decoder_sparse_step = 1
     text.num_hidden_layers = len(slots)
     return new

@@ -2,77 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from inarch.io.modeling_inarch_pruned import MODEL_TYPE, PLAN, PrunedConfig
 from inarch.prune._blocks import BlockModel
-from inarch.prune._deci import (
-    NARROW,
-    block_configs,
-    deci_gone,
-    deci_narrow,
-    refuse_unlike_llama,
-)
+from inarch.prune._deci import NARROW, block_configs, refuse_unlike_llama
 from inarch.prune._fill import own_names, part_names
 from inarch.prune._layer_config import homes
 from inarch.prune._order import Block, Kind
-from inarch.prune._repack import Slot
+from inarch.prune._repack import Format, Slot, left_out
 
 SKIP: dict[Kind, str] = {"mha": "attention", "mlp": "mlp"}
 """What the ``skip`` of ``per_layer_config`` calls the blocks."""
 
 
-def native_config(
-    subject: BlockModel, config: Any, slots: Sequence[Slot], gone: Collection[Block]
-) -> Any:
+def pruned_config(subject: BlockModel, config: Any, slots: Sequence[Slot], format: Format) -> Any:
     """Return the config of a pruned model.
 
     Args:
         subject: The model that is cut.
         config: Of the stock class, with as many layers as slots, as `slot_config` makes it.
         slots: The layers of the cut model.
-        gone: Which blocks of the slots are not to be, by place in the cut model.
+        format: ``native`` or ``gguf-safe``.
+
+    Raises:
+        SettingsError: llama.cpp and vLLM could not load it as ``gguf-safe``.
     """
+    gone = sorted(left_out(slots, format), key=lambda block: (block.layer, block.kind))
     plan = {
         "base_model_type": config.model_type,
         "layers": subject.layers_path,
-        "gone": [_describe(subject, slots, block) for block in sorted(gone, key=_by_place)],
+        "gone": [_describe(subject, slots, block) for block in gone],
         "narrow": [],
         "guarded": True,
     }
-    return _made(config, plan, {})
-
-
-def deci_config(subject: BlockModel, config: Any, slots: Sequence[Slot]) -> Any:
-    """Return the config of a pruned model that llama.cpp and vLLM know as DeciLM.
-
-    Raises:
-        SettingsError: They would not.
-    """
-    refuse_unlike_llama(config)
-    gone, narrow = deci_gone(slots), deci_narrow(slots)
-    plan = {
-        "base_model_type": config.model_type,
-        "layers": subject.layers_path,
-        "gone": [_describe(subject, slots, block) for block in sorted(gone, key=_by_place)],
-        "narrow": [{"layer": place, "module": "mlp", "to": NARROW} for place in narrow],
-        "guarded": False,  # vLLM and llama.cpp take no tensor that they do not know
-        "width": config.intermediate_size,
-    }
-    return _made(config, plan, {"block_configs": block_configs(config, slots)})
-
-
-def _made(config: Any, plan: dict[str, Any], more: dict[str, Any]) -> Any:
-    skips: dict[str, dict[str, list[str]]] = {}
-    for block in plan["gone"]:
-        skips.setdefault(str(block["layer"]), {"skip": []})["skip"].append(SKIP[block["kind"]])
-    keys = config.to_dict() | {PLAN: {"build": plan}, "per_layer_config": skips} | more
+    keys = config.to_dict() | {PLAN: {"build": plan}}
+    text = config.get_text_config()  # in models that see, the config is that of a part
+    nested = (keys[name] for name in config.sub_configs if getattr(config, name) is text)
+    next(nested, keys)["per_layer_config"] = _skips(gone)
+    if format == "gguf-safe":
+        refuse_unlike_llama(config)
+        lone = [place for place, slot in enumerate(slots) if slot.mlp is None]
+        plan["narrow"] = [{"layer": place, "module": "mlp", "to": NARROW} for place in lone]
+        plan["width"] = config.intermediate_size
+        plan["guarded"] = False  # vLLM and llama.cpp take no tensor that they do not know
+        keys["block_configs"] = block_configs(config, slots)
     new = PrunedConfig.from_dict(keys)
     new._attn_implementation = config._attn_implementation
     return new
+
+
+def _skips(gone: Iterable[Block]) -> dict[str, dict[str, list[str]]]:
+    skips: dict[str, dict[str, list[str]]] = {}
+    for block in gone:
+        skips.setdefault(str(block.layer), {"skip": []})["skip"].append(SKIP[block.kind])
+    return skips
 
 
 def stock_config(config: Any) -> Any:
@@ -108,7 +95,3 @@ def _describe(subject: BlockModel, slots: Sequence[Slot], block: Block) -> dict[
         "sums": slot.residual is not None,
         "returned": slot.returned,
     }
-
-
-def _by_place(block: Block) -> tuple[int, str]:
-    return block.layer, block.kind

@@ -7,10 +7,13 @@ layer again; what finds no partner gets one that adds nothing.
 Source:   what a stock decoder class can hold; no paper.
 """
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
 
 from inarch.prune._order import Block, Kind
+
+Format = Literal["plain", "native", "gguf-safe"]
+"""How a model is saved; see `inarch.prune._cut`."""
 
 
 class Slot(NamedTuple):
@@ -55,3 +58,15 @@ def repack(
             slots.append(Slot(waiting, layer))
             waiting = None
     return (*slots, Slot(waiting, None)) if waiting is not None else tuple(slots)
+
+
+def left_out(slots: Sequence[Slot], format: Format) -> frozenset[Block]:
+    """Return the pads, by place, that are nothing at all in a format; the others are zeros.
+
+    ``plain`` has them all, ``native`` none, and ``gguf-safe`` what llama.cpp needs: an attention in
+    layer 0, and a feed-forward in every layer.
+    """
+    pads = [Block(kind, place) for place, slot in enumerate(slots) for kind in slot.pads]
+    if format == "gguf-safe":
+        return frozenset(pad for pad in pads if pad.kind == "mha" and pad.layer > 0)
+    return frozenset(pads if format == "native" else ())

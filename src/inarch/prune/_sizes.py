@@ -16,18 +16,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 
 from inarch.prune._blocks import BlockModel
-from inarch.prune._deci import NARROW, deci_gone
+from inarch.prune._deci import NARROW
 from inarch.prune._fill import KINDS
 from inarch.prune._layer_config import homes
 from inarch.prune._native import stock_config
 from inarch.prune._order import Block
-from inarch.prune._repack import Slot, repack
+from inarch.prune._repack import Format, Slot, left_out, repack
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Format = Literal["plain", "native", "gguf-safe"]
-"""See `inarch.prune._cut`."""
 
 
 class Count(NamedTuple):
@@ -126,13 +123,13 @@ def shed_frac(
 def kept(sizes: Sizes, removed: Collection[Block], format: Format) -> Count:
     """Return what the weights of a cut in some format take."""
     slots = _slots(sizes, removed)
-    left_out = _left_out(slots, format)
+    nothing = left_out(slots, format)
     layers = _sum([*sizes.blocks.values(), *sizes.shared.values()])
     parts = [sizes.total.less(layers)]
     for kind in KINDS:
         for place, home in enumerate(homes(slots, kind)):
             is_pad = getattr(slots[place], kind) is None
-            if Block(kind, place) in left_out:
+            if Block(kind, place) in nothing:
                 continue
             is_narrow = is_pad and kind == "mlp" and format == "gguf-safe"
             parts.append((sizes.narrow if is_narrow else sizes.blocks)[Block(kind, home)])
@@ -143,9 +140,9 @@ def kept(sizes: Sizes, removed: Collection[Block], format: Format) -> Count:
 def kv_bytes(sizes: Sizes, removed: Collection[Block], format: Format) -> int:
     """Return the bytes that a token takes in the KV cache of a cut in some format."""
     slots = _slots(sizes, removed)
-    left_out = _left_out(slots, format)
+    nothing = left_out(slots, format)
     return sum(
-        sizes.kv_stub if Block("mha", place) in left_out else sizes.kv_bytes[home]
+        sizes.kv_stub if Block("mha", place) in nothing else sizes.kv_bytes[home]
         for place, home in enumerate(homes(slots, "mha"))
     )
 
@@ -187,13 +184,6 @@ def _all(sizes: Sizes, embeddings: bool) -> int:
 
 def _slots(sizes: Sizes, removed: Collection[Block]) -> tuple[Slot, ...]:
     return repack(len(sizes.shared), set(removed), parallel=sizes.only_own)
-
-
-def _left_out(slots: tuple[Slot, ...], format: Format) -> set[Block]:
-    """Return the pads, by place, that a format does not hold."""
-    if format == "native":
-        return {Block(kind, place) for place, slot in enumerate(slots) for kind in slot.pads}
-    return deci_gone(slots) if format == "gguf-safe" else set()
 
 
 def _narrow(subject: BlockModel) -> dict[Block, Count]:
