@@ -321,7 +321,17 @@ def test_replicas_share_the_rows_and_change_nothing(name: str):
     ours, theirs = search(two), search(one)
     assert [s._replace(evaluations=0) for s in ours] == [s._replace(evaluations=0) for s in theirs]
     assert [len(replica.batches) for replica in two._replicas] == [2, 1]
-    assert two._replicas[0].model.model is not model.model
+    # The model is one of them; the other is a copy.
+    assert [replica.model is model for replica in two._replicas] == [True, False]
+
+
+def test_losses_are_told_as_they_come(llama: BlockModel):
+    told: list[tuple[tuple[Block, ...], float]] = []
+    settings = SearchSettings(batch_rows=2)
+    subject = ModelSubject(llama, ragged_rows(), settings, on_loss=lambda *loss: told.append(loss))
+    units = units_of(llama.blocks)
+    found = subject.losses((), units, top=2)
+    assert sorted(told) == list(zip(units, found, strict=True))
 
 
 # ----------------------------------------------------------------------------------------- settings

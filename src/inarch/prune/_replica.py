@@ -6,7 +6,7 @@ Shapes: B = rows of a batch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
@@ -83,6 +83,10 @@ def run(
     return result, states
 
 
-def copied(model: BlockModel, device: str | torch.device) -> BlockModel:
-    """Return a copy of a model on a device."""
-    return BlockModel.of(copy.deepcopy(model.model).to(device))
+def replicas(model: BlockModel, devices: Sequence[str | torch.device]) -> list[BlockModel]:
+    """Return the model on each device: itself once where it is already, otherwise copies."""
+    found: list[BlockModel] = []
+    for device in devices:
+        is_there = torch.device(device) == model.model.device and model not in found
+        found.append(model if is_there else BlockModel.of(copy.deepcopy(model.model).to(device)))
+    return found

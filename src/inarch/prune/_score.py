@@ -21,7 +21,7 @@ from inarch.prune._loss import batches_of, chunked_nll, plain_nll
 from inarch.prune._measures import contrast, last_hidden
 from inarch.prune._order import Block, Unit
 from inarch.prune._paired import gap, gap_error
-from inarch.prune._replica import Nll, Replica, copied
+from inarch.prune._replica import Nll, Replica, replicas
 from inarch.prune._rows import Rows, check_rows
 from inarch.prune._states import Cache, Places, first_place, plan_places
 from inarch.prune._subject import Fold, Formula, Measure
@@ -52,6 +52,7 @@ class ModelSubject:
         rows: Rows,
         settings: SearchSettings,
         devices: Sequence[str | torch.device] = (),
+        on_loss: Callable[[Unit, float], None] | None = None,
     ):
         """Share out the rows.
 
@@ -60,6 +61,7 @@ class ModelSubject:
             rows: What losses are the mean over.
             settings: The estimator and the savings.
             devices: Where to put replicas, which share the rows; none: the model as it is.
+            on_loss: Called with a candidate and its loss as soon as that is known.
 
         Raises:
             DataError: There is no mean over the rows.
@@ -68,7 +70,7 @@ class ModelSubject:
         self.settings = settings
         self._counts: list[int] = rows.supervised_ST.sum(1).tolist()
         self._weights = [1] * len(self._counts) if settings.mean == "row" else self._counts
-        models = [copied(model, device) for device in devices] or [model]
+        models = replicas(model, devices) or [model]
         num = len(models)
         self._replicas = [
             Replica(m, batches_of(rows, settings.batch_rows, m.model.device, slice(i, None, num)))
@@ -79,6 +81,7 @@ class ModelSubject:
         self._starts: frozenset[int] = frozenset()
         self._places = Places(frozenset(), frozenset())
         self._removed: frozenset[Block] = frozenset()
+        self._on_loss = on_loss
         self._sums: dict[Unit, list[float]] = {}
         self._guess: dict[Unit, float] = {}
         self._best: tuple[float, int, Unit] | None = None
@@ -226,7 +229,7 @@ class ModelSubject:
         is_whole = num_rows == len(self._counts)
         self._guess[unit] = total * len(self._counts) / num_rows
         self._retain(unit, index, total if is_whole else inf)
-        return total if is_whole else inf
+        return self._told(unit, total if is_whole else inf)
 
     def _race(self, candidates: Sequence[Unit], num_errors: float, top: int) -> list[float]:
         """Return the sums over rows; ``inf`` for those that fell behind on a part of them."""
@@ -244,11 +247,19 @@ class ModelSubject:
                 ]
         for unit in candidates:
             self._retain(unit, 0, inf)
-        return [_total(self._sums[unit]) if unit in left else inf for unit in candidates]
+        return [
+            self._told(unit, _total(self._sums[unit]) if unit in left else inf)
+            for unit in candidates
+        ]
 
     def _is_behind(self, leader: Unit, unit: Unit, num_errors: float) -> bool:
         sums = self._sums[leader], self._sums[unit]
         return gap(*sums, self._weights) > num_errors * gap_error(*sums, self._weights)
+
+    def _told(self, unit: Unit, total: float) -> float:
+        if self._on_loss:
+            self._on_loss(unit, total / sum(self._weights))
+        return total
 
     def _run(self, unit: Unit, turn: int, nll: Nll) -> None:
         """Run the next batch of each replica without a unit, and note its rows."""
@@ -265,12 +276,11 @@ class ModelSubject:
 
     def _retain(self, unit: Unit, index: int, total: float) -> None:
         """Keep all states of the best candidate so far, of others those at the planned places."""
-        spare: Unit | None = unit
+        seen = {unit, self._best[2]} if self._best else {unit}
         is_best = self._best is None or (total, index) < self._best[:2]
         if self.settings.reuse_winner and isfinite(total) and is_best:
-            spare = self._best[2] if self._best else None
             self._best = (total, index, unit)
-        if spare is not None:
+        for spare in seen - {self._best[2] if self._best else ()}:
             for cache in self._caches():
                 cache.trim(spare, self._places.kept)
 
