@@ -6,7 +6,13 @@ import pytest
 import torch
 from accelerate import cpu_offload, dispatch_model
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel, StaticCache
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    Gemma3Config,
+    PreTrainedModel,
+    StaticCache,
+)
 
 from inarch.errors import WeightsError
 from inarch.io.models import new_model
@@ -496,6 +502,15 @@ def test_layers_that_hand_on_more_than_hidden_states_are_refused():
     last.forward = lambda hidden, **how: run_last(hidden * 2 ** len(notes), **how) / 2 ** len(notes)
     with pytest.raises(WeightsError, match="hand on more than hidden states"):
         BlockModel.of(model)
+
+
+def test_the_layers_of_an_image_tower_are_not_the_decoders():
+    text = tiny("gemma3").config.to_dict()
+    tower = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4}
+    tower |= {"num_hidden_layers": LAYERS, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(text_config=text, vision_config=tower, mm_tokens_per_image=4)
+    model = AutoModelForCausalLM.from_config(config)
+    assert BlockModel.of(model).layers_path == "model.language_model.layers"
 
 
 @pytest.mark.parametrize("offload", [False, True])

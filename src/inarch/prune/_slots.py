@@ -140,17 +140,18 @@ def _put_back(module: nn.Module, own: Forward | None) -> None:
 def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """Return the decoder layers and their dotted name.
 
-    They are the module list that is as long as the config has layers and whose first member has an
-    attention and a feed-forward module.
+    They are the module list, of the text decoder, that is as long as the config has layers and
+    whose first member has an attention and a feed-forward module.
 
     Raises:
         WeightsError: There is none, or more than one.
     """
     num = model.config.get_text_config().num_hidden_layers
+    decoder = set(model.get_decoder().modules())  # an image tower may have as many layers
     lists = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == num
+        if module in decoder and isinstance(module, nn.ModuleList) and len(module) == num
     }
     found = [(name, m) for name, m in lists.items() if all(_parts(m[0], kind) for kind in NAMES)]
     if len(found) != 1:
