@@ -248,6 +248,7 @@ def set_config(folder: Path, **keys: object) -> None:
         ({"lora_alpha": None}, "has r: 4 and lora_alpha: None"),
         ({"r": 8}, "has the rank 4 in A, 4 in B and 8 in adapter_config.json"),
         ({"rank_pattern": {"q_proj": 2}}, "rank 4 in A, 4 in B and 2"),
+        ({"rank_pattern": {"q_proj[": 4}}, "is no regular expression"),
     ],
 )
 def test_what_is_more_than_a_low_rank_sum_is_refused_by_name(trained, keys, words):

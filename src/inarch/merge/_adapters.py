@@ -248,8 +248,14 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
 def _by_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> Any:
     """Return the value of the first pattern that the end of a module's name matches."""
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
+        try:
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return value
+        except re.error as error:
+            raise WeightsError(
+                f"{CONFIG} has the pattern {pattern!r}, which is no regular expression ({error}); "
+                "mend it"
+            ) from None
     return default
 
 

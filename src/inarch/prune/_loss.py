@@ -63,7 +63,7 @@ def plain_nll(model: BlockModel, batch: Batch) -> Tensor:
     """Return the summed NLL of each row in nats, float64, ``[B]``."""
     logits_BTV = model.model(**batch.inputs, use_cache=False).logits
     parts = zip(logits_BTV, batch.at, batch.next_N.split(batch.counts), strict=True)
-    return torch.stack([_sum(logits_TV[at], next_n) for logits_TV, at, next_n in parts])
+    return torch.stack([_nll(logits_TV[at], next_n).sum() for logits_TV, at, next_n in parts])
 
 
 def chunked_nll(model: BlockModel, batch: Batch) -> Tensor:
@@ -71,19 +71,12 @@ def chunked_nll(model: BlockModel, batch: Batch) -> Tensor:
 
     def rows_nll(hidden_BTD: Tensor, head: Head) -> tuple[Tensor]:
         size = max(1, CHUNK_LOGITS // head.width)
-        parts = zip(hidden_BTD, batch.at, batch.next_N.split(batch.counts), strict=True)
-        sums = [
-            torch.stack(
-                [
-                    _sum(head.logits(hidden_nD), next_n)
-                    for hidden_nD, next_n in zip(
-                        hidden_TD[at].split(size), following_n.split(size), strict=True
-                    )
-                ]
-            ).sum()
-            for hidden_TD, at, following_n in parts
-        ]
-        return (torch.stack(sums),)
+        hidden_ND = torch.cat(
+            [hidden_TD[at] for hidden_TD, at in zip(hidden_BTD, batch.at, strict=True)]
+        )
+        chunks = zip(hidden_ND.split(size), batch.next_N.split(size), strict=True)
+        nll_N = torch.cat([_nll(head.logits(hidden_nD), next_n) for hidden_nD, next_n in chunks])
+        return (torch.stack([nll_n.sum() for nll_n in nll_N.split(batch.counts)]),)
 
     return run_with_head(model.model, batch.inputs, rows_nll)[0]
 
@@ -93,5 +86,5 @@ def no_nll(model: BlockModel, batch: Batch) -> None:
     run_with_head(model.model, batch.inputs, lambda _hidden_BTD, _head: None)
 
 
-def _sum(logits_nV: Tensor, next_n: Tensor) -> Tensor:
-    return cross_entropy(logits_nV.float(), next_n, reduction="none").double().sum()
+def _nll(logits_nV: Tensor, next_n: Tensor) -> Tensor:
+    return cross_entropy(logits_nV.float(), next_n, reduction="none").double()
