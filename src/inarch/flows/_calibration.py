@@ -122,7 +122,7 @@ def _draw(settings: CalibrationSettings) -> tuple[list[Document], list[Document]
         drawn, others = ([raws[i] for i in some] for some in (chosen, rest))
     skipped: Counter[str] = Counter()
     kept, spared = ([d for raw in part if (d := usable(raw, skipped))] for part in (drawn, others))
-    for why, number in skipped.items():
+    for why, number in (+skipped).items():
         logger.warning("%s: %d %s", settings.path, number, why)
     return kept, spared
 
@@ -148,7 +148,7 @@ def _separate(kept: Sequence[Document], reader: Reader, length: int) -> Rows | N
     skipped: Counter[str] = Counter()
     raws = [Raw("", document.text, document.messages, "") for document in kept]
     cut = list(documents(raws, [reader], length, skipped))
-    for why, number in skipped.items():
+    for why, number in (+skipped).items():
         logger.warning("%d %s", number, why)
     found = [row for row in read(reader, cut) if row.supervised.any()]
     if not found:

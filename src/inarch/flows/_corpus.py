@@ -75,7 +75,7 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
             if not len(corpus):
                 path.unlink()
                 reasons = (
-                    ", ".join(f"{n} {why}" for why, n in skipped.items()) or "the file is empty"
+                    ", ".join(f"{n} {why}" for why, n in (+skipped).items()) or "the file is empty"
                 )
                 raise DataError(f"{settings.data.path}: found no usable row ({reasons})")
         for why, number in opened.facts["skipped"].items():

@@ -142,7 +142,7 @@ class Judge:
         else:
             found = [d for d in (usable(row, skipped) for row in rows) if d is not None]
             _check_answers(found, self.settings.data.path)
-        for why, number in skipped.items():
+        for why, number in (+skipped).items():
             logger.warning("%s: %d %s", self.settings.data.path, number, why)
         return found
 
