@@ -333,6 +333,18 @@ def test_the_report_shows_a_run_and_an_unfinished_one(pruned: Path, tmp_path: Pa
 # ------------------------------------------------------------------------------------- bad input
 
 
+def test_an_order_outlives_a_format_that_cannot_hold_it(
+    model: Path, texts: Path, tmp_path: Path
+) -> None:
+    more = ("target.blocks=[1]", "method.name=block_pruner", "method.kinds=mha")
+    with pytest.raises(SettingsError, match=r"multiple of 256.*order\.json"):
+        flow.run(settings(model, texts, *more, "format=gguf-safe"), tmp_path / "out")
+    flag = f"order={json.dumps(str(tmp_path / 'out/order.json'))}"
+    found = flow.run(settings(model, texts, *more, "format=native", flag), tmp_path / "again")
+    assert not (tmp_path / "again/order.jsonl").exists()
+    assert len(found["order"]) == 1
+
+
 @pytest.mark.parametrize("ratio", ["0", "1", "1.5", "-0.1", "half"])
 def test_ratios_that_cannot_be(model: Path, texts: Path, ratio: str) -> None:
     with pytest.raises(SettingsError, match="ratio"):

@@ -123,6 +123,16 @@ def test_lazy_keeps_the_tie_rule():
     assert order(steps) == ["mha0", "mha1", "mha2", "mlp0", "mlp1", "mlp2"]
 
 
+def test_lazy_looks_at_a_bound_that_ties_with_the_best():
+    # mha0 goes. Then mlp0's bound 1.5 is the lowest, but it costs 2 now, as mha1 does: attention.
+    def loss(gone: frozenset[Block]) -> float:
+        extra = 0.5 * ({block("mha0"), block("mlp0")} <= gone)
+        return max(sums({"mha0": 1, "mlp0": 1.5, "mha1": 2})({b}) for b in gone) + extra
+
+    for search in (greedy, lazy_greedy):
+        assert order(search(MadeUp(2, loss), SINGLE))[:2] == ["mha0", "mha1"]
+
+
 def falling(gone: frozenset[Block]) -> float:
     """Costs 1, 2, 3, 4; without mha0, mlp0 and mlp1 cost 1.5 and 2 less."""
     less = 1.5 * ({block("mha0"), block("mlp0")} <= gone)

@@ -253,7 +253,7 @@ class _Lab:
         with folded(self.model, folds_of(steps), formula), write_atomic(folder) as temp:
             with torch.no_grad(), self.model.without(_gone([*self.before, *steps])):
                 logits_BTV = model(input_ids=ids_BT, use_cache=False).logits
-            new = cut(self.model, steps, settings.format, data_digest=self.texts.digest)
+            new = self._smaller(steps)
             rows[-1]["num_layers"] = new.config.get_text_config().num_hidden_layers
             with quiet_transformers():
                 new.save_pretrained(temp)
@@ -265,6 +265,15 @@ class _Lab:
                 speeds = measure_speed([model, new], WORKLOAD)
                 for row, speed in zip(rows, speeds, strict=True):
                     row |= {"prefill_s": speed.prefill_s, "decode_s": speed.decode_s}
+
+    def _smaller(self, steps: Sequence[Step]) -> Any:
+        try:
+            return cut(self.model, steps, self.settings.format, data_digest=self.texts.digest)
+        except SettingsError as error:
+            raise SettingsError(
+                f"{error}. What the search found is not lost: in another folder, go on with"
+                f" --set order={self.out / ORDER}"
+            ) from None
 
     def _row(self, name: str, folder: str, steps: Sequence[Step], order: _Order) -> dict[str, Any]:
         """Return what is known of a model without running it."""
