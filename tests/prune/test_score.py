@@ -154,7 +154,7 @@ def test_what_is_run_is_what_was_foreseen(saving: str):
     ran = {key: counts[key] - before[key] for key in counts}
     assert ran == subject.work._asdict()
     assert subject.work.heads == 3 * num_passes(8, STEPS)
-    places = subject._places if saving == "little memory" else None
+    places = subject._runs._places if saving == "little memory" else None
     if saving != "no memory":
         once = search_work(model.blocks, order, SINGLE, settings, places)
         assert subject.work == (3 * once.mha, 3 * once.mlp, 3 * once.heads)
@@ -320,9 +320,9 @@ def test_replicas_share_the_rows_and_change_nothing(name: str):
     assert two.losses((), units) == one.losses((), units)
     ours, theirs = search(two), search(one)
     assert [s._replace(evaluations=0) for s in ours] == [s._replace(evaluations=0) for s in theirs]
-    assert [len(replica.batches) for replica in two._replicas] == [2, 1]
+    assert [len(replica.batches) for replica in two._runs.replicas] == [2, 1]
     # The model is one of them; the other is a copy.
-    assert [replica.model is model for replica in two._replicas] == [True, False]
+    assert [replica.model is model for replica in two._runs.replicas] == [True, False]
 
 
 def test_losses_are_told_as_they_come(llama: BlockModel):

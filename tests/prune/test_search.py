@@ -51,8 +51,8 @@ def test_what_is_not_finite_never_wins(bad: float):
 
 
 def test_only_what_was_computed_is_counted():
-    step = decide([(b,) for b in stream(2)], [3.0, inf, nan, 2.5])
-    assert step == Step((block("mlp1"),), 2.5, 0.5, evaluations=3)
+    step = decide([(b,) for b in stream(2)] * 2, [3.0, inf, nan, 2.5, inf, inf, 9.0, 9.0])
+    assert step == Step((block("mlp1"),), 2.5, 0.5, evaluations=5)
 
 
 def test_the_error_is_that_of_the_best_and_the_second():

@@ -7,30 +7,27 @@ do not depend on how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from torch.nn.functional import cosine_similarity
 
 from inarch.prune._blocks import BlockModel
 from inarch.prune._fold import folded
 from inarch.prune._lane import Work
-from inarch.prune._loss import batches_of, chunked_nll, plain_nll
+from inarch.prune._loss import chunked_nll, plain_nll
 from inarch.prune._measures import contrast, last_hidden
 from inarch.prune._order import Block, Unit
 from inarch.prune._paired import gap, gap_error
 from inarch.prune._replica import Nll, Replica, replicas
 from inarch.prune._rows import Rows, check_rows
-from inarch.prune._states import Cache, Places, first_place, plan_places
+from inarch.prune._runs import Runs
 from inarch.prune._subject import Fold, Formula, Measure
 from inarch.prune.settings import SearchSettings
 
 if TYPE_CHECKING:
     import torch
-
-R = TypeVar("R")
 
 RACING_ROWS = 8
 """Rows after which candidates may drop out of a race; then at twice as many, and so on."""
@@ -67,34 +64,19 @@ class ModelSubject:
             DataError: There is no mean over the rows.
         """
         check_rows(rows)
+        self.blocks = model.blocks
         self.settings = settings
         self._counts: list[int] = rows.supervised_ST.sum(1).tolist()
         self._weights = [1] * len(self._counts) if settings.mean == "row" else self._counts
-        models = replicas(model, devices) or [model]
-        num = len(models)
-        self._replicas = [
-            Replica(m, batches_of(rows, settings.batch_rows, m.model.device, slice(i, None, num)))
-            for i, m in enumerate(models)
-        ]
-        hidden_size = model.model.config.get_text_config().hidden_size
-        self._state_bytes = rows.ids_ST.numel() * hidden_size * model.model.dtype.itemsize
-        self._starts: frozenset[int] = frozenset()
-        self._places = Places(frozenset(), frozenset())
-        self._removed: frozenset[Block] = frozenset()
+        self._runs = Runs(replicas(model, devices) or [model], rows, settings)
         self._on_loss = on_loss
         self._sums: dict[Unit, list[float]] = {}
         self._guess: dict[Unit, float] = {}
-        self._best: tuple[float, int, Unit] | None = None
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """All blocks, layer by layer, attention in front of feed-forward."""
-        return self._replicas[0].model.blocks
 
     @property
     def work(self) -> Work:
         """What was run for losses so far."""
-        return sum((replica.lane.work for replica in self._replicas), Work())
+        return self._runs.work
 
     def losses(
         self, removed: Collection[Block], candidates: Sequence[Unit], *, top: int | None = None
@@ -103,11 +85,8 @@ class ModelSubject:
 
         See `Subject.losses`. A candidate that was stopped has ``inf``.
         """
-        self._go_to(frozenset(removed))
-        if self.settings.reuse_prefix:
-            self._plan(candidates)
-            for turn in range(self._num_turns):
-                self._on_all(turn, lambda at, i: at.base(i, self._removed, self._places))
+        if self._runs.go_to(removed, candidates):
+            self._sums = {}
         if self.settings.racing is not None and top is not None:
             totals = self._race(candidates, self.settings.racing, top)
         else:
@@ -134,8 +113,8 @@ class ModelSubject:
     ) -> list[float]:
         """Return the mean of a measure over positions; see `Subject.contrast`."""
         sums, nums = [0.0] * len(places), [0] * len(places)
-        for turn in range(self._num_turns):
-            for found in self._on_all(
+        for turn in range(self._runs.num_turns):
+            for found in self._runs.on_all(
                 turn, lambda at, i: contrast(at.model, at.batches[i], places, measure, positions)
             ):
                 sums = [a + b for a, (b, _) in zip(sums, found, strict=True)]
@@ -153,47 +132,11 @@ class ModelSubject:
                 cosine_similarity(a, b, dim=0).item() for a, b in zip(whole, changed, strict=True)
             ]
 
-        turns = [self._on_all(turn, of_batch) for turn in range(self._num_turns)]
+        turns = [self._runs.on_all(turn, of_batch) for turn in range(self._runs.num_turns)]
         values = [value for turn in turns for rows in turn for value in rows]
         return sum(values) / len(values)
 
     # ------------------------------------------------------------------------------------ insides
-
-    @property
-    def _num_turns(self) -> int:
-        return len(self._replicas[0].batches)
-
-    def _on_all(self, turn: int, fn: Callable[[Replica, int], R]) -> list[R]:
-        """Return what ``fn`` makes of the next batch of each replica, in the order of the rows."""
-        at_work = [replica for replica in self._replicas if turn < len(replica.batches)]
-        if len(at_work) == 1:
-            return [fn(at_work[0], turn)]
-        with ThreadPoolExecutor(len(at_work)) as pool:
-            return list(pool.map(lambda replica: fn(replica, turn), at_work))
-
-    def _caches(self) -> Iterator[Cache]:
-        return (cache for replica in self._replicas for cache in replica.lane.caches)
-
-    def _go_to(self, removed: frozenset[Block]) -> None:
-        """Forget the states that are not those of a model without ``removed``."""
-        changed = removed ^ self._removed
-        if changed:
-            self._removed, self._best = removed, None
-            self._sums = {}
-            for cache in self._caches():
-                cache.remove(changed, adopt=self.settings.reuse_winner)
-
-    def _plan(self, candidates: Sequence[Unit]) -> None:
-        """Decide where states are kept, unless it was decided for these candidates."""
-        starts = frozenset(map(first_place, candidates))
-        if not starts <= self._starts:
-            self._starts = starts
-            self._places = plan_places(
-                starts,
-                self.settings.state_gib * 2**30 / self._state_bytes,
-                kept=self.settings.reuse_candidates,
-                twice=self.settings.reuse_winner,
-            )
 
     def _in_turn(self, candidates: Sequence[Unit], top: int | None) -> list[float]:
         """Return the sums over rows, one candidate after the other.
@@ -221,14 +164,14 @@ class ModelSubject:
         """Return a candidate's sum over rows, ``inf`` where it exceeds the limit on the way."""
         nll = chunked_nll if self.settings.chunked_loss and not in_full else plain_nll
         self._sums[unit] = []
-        for turn in range(self._num_turns):
+        for turn in range(self._runs.num_turns):
             self._run(unit, turn, nll)
             if _total(self._sums[unit]) > limit:
                 break
         total, num_rows = _total(self._sums[unit]), len(self._sums[unit])
         is_whole = num_rows == len(self._counts)
         self._guess[unit] = total * len(self._counts) / num_rows
-        self._retain(unit, index, total if is_whole else inf)
+        self._runs.retain(unit, index, total if is_whole else inf)
         return self._told(unit, total if is_whole else inf)
 
     def _race(self, candidates: Sequence[Unit], num_errors: float, top: int) -> list[float]:
@@ -236,7 +179,7 @@ class ModelSubject:
         nll = chunked_nll if self.settings.chunked_loss else plain_nll
         self._sums |= {unit: [] for unit in candidates}
         left, check_at = list(candidates), RACING_ROWS
-        for turn in range(self._num_turns):
+        for turn in range(self._runs.num_turns):
             for unit in left:
                 self._run(unit, turn, nll)
             if check_at <= len(self._sums[left[0]]) < len(self._counts):
@@ -246,7 +189,7 @@ class ModelSubject:
                     unit for unit in left[top:] if not self._is_behind(left[0], unit, num_errors)
                 ]
         for unit in candidates:
-            self._retain(unit, 0, inf)
+            self._runs.retain(unit, 0, inf)
         return [
             self._told(unit, _total(self._sums[unit]) if unit in left else inf)
             for unit in candidates
@@ -262,27 +205,11 @@ class ModelSubject:
         return total
 
     def _run(self, unit: Unit, turn: int, nll: Nll) -> None:
-        """Run the next batch of each replica without a unit, and note its rows."""
-        # In a race any candidate may win, and all of their states would be kept until it ends.
-        adopts = self.settings.reuse_winner and self.settings.racing is None
-        watched = self._places.base if adopts else self._places.kept
+        """Run the rows of a turn without a unit, and note their sums, or means."""
         sums = self._sums[unit]
-        for found in self._on_all(
-            turn, lambda at, i: at.row_sums(i, self._removed, unit, watched, nll)
-        ):
-            for value in found:
-                by = self._counts[len(sums)] if self.settings.mean == "row" else 1
-                sums.append(value / by)
-
-    def _retain(self, unit: Unit, index: int, total: float) -> None:
-        """Keep all states of the best candidate so far, of others those at the planned places."""
-        seen = {unit, self._best[2]} if self._best else {unit}
-        is_best = self._best is None or (total, index) < self._best[:2]
-        if self.settings.reuse_winner and isfinite(total) and is_best:
-            self._best = (total, index, unit)
-        for spare in seen - {self._best[2] if self._best else ()}:
-            for cache in self._caches():
-                cache.trim(spare, self._places.kept)
+        for value in self._runs.row_sums(unit, turn, nll):
+            by = self._counts[len(sums)] if self.settings.mean == "row" else 1
+            sums.append(value / by)
 
 
 def _total(sums: Sequence[float]) -> float:
