@@ -92,6 +92,11 @@ def test_a_stock_class_stops_and_fills_nothing_with_random_numbers(name: str, tm
         stock.from_pretrained(tmp_path)
 
 
+def test_the_class_of_the_file_can_be_called_by_name(folder: Path):
+    model = modeling.PrunedForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(logits(model), logits(load_model(folder)))
+
+
 def test_a_config_that_does_not_say_what_it_is_of_is_refused():
     with pytest.raises(ValueError, match="base_model_type None"):
         modeling.PrunedConfig.from_dict({"model_type": "inarch_pruned"})

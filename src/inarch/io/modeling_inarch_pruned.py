@@ -108,20 +108,13 @@ class PrunedForCausalLM:
         """Return the model of a folder, or of an id on the hub."""
         if not hasattr(config, PLAN):
             config = PrunedConfig.from_pretrained(name)
-        return _model_class(config).from_pretrained(name, *args, config=config, **kwargs)
-
-    @classmethod
-    def _from_config(cls, config: Any, **kwargs: Any) -> Any:
-        return _model_class(config)._from_config(config, **kwargs)
+        base_type = getattr(config, PLAN)["build"]["base_model_type"]
+        _, model_class = classes(base_type, hasattr(config, "block_configs"))
+        return model_class.from_pretrained(name, *args, config=config, **kwargs)
 
 
 class DeciLMForCausalLM(PrunedForCausalLM):
     """The name by which llama.cpp and vLLM know models whose layers differ."""
-
-
-def _model_class(config: Any) -> Any:
-    base_type = getattr(config, PLAN)["build"]["base_model_type"]
-    return classes(base_type, hasattr(config, "block_configs"))[1]
 
 
 @functools.cache
