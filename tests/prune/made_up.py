@@ -64,11 +64,11 @@ def sums(costs: dict[str, float], default: float = 10.0) -> Callable[[frozenset[
 
 
 def ragged_rows(seed: int = 0) -> Rows:
-    """Five rows of twelve tokens: full ones, a short one, one whose beginning does not count."""
+    """Five rows of twelve tokens: full ones, a short one, and two with tokens that do not count."""
     ids_ST = torch.randint(1, VOCAB, (5, 12), generator=torch.Generator().manual_seed(seed))
     supervised_ST = torch.ones(5, 12, dtype=torch.bool)
     supervised_ST[:, -1] = False
-    supervised_ST[3, 7:] = False
+    supervised_ST[3, :2] = supervised_ST[3, 7:] = False
     supervised_ST[4, :3] = False
     supervised_ST[4, 6] = False
     return Rows(ids_ST, supervised_ST)

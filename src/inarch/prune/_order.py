@@ -40,7 +40,7 @@ class Step(NamedTuple):
     """Standard error of the margin over draws of calibration rows; a margin of less than about two
     is a tie that other rows would break otherwise."""
     evaluations: int = 0
-    """Candidates whose loss was computed in full for this step."""
+    """Candidates whose loss was computed in full for this step; a resumed search may need more."""
     into: int | None = None
     """Layer that takes in the weights of the unit's layers (LaCo); None: they are dropped."""
     num_fallen: int = 0

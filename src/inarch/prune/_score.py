@@ -170,7 +170,8 @@ class ModelSubject:
                 break
         total, num_rows = _total(self._sums[unit]), len(self._sums[unit])
         is_whole = num_rows == len(self._counts)
-        self._guess[unit] = total * len(self._counts) / num_rows
+        guess = total * len(self._counts) / num_rows
+        self._guess[unit] = guess if isfinite(guess) else inf
         self._runs.retain(unit, index, total if is_whole else inf)
         return self._told(unit, total if is_whole else inf)
 

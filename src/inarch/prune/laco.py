@@ -48,7 +48,7 @@ def laco(subject: Subject, settings: LacoSettings, done: Sequence[Step] = ()) ->
     behind it are folded into it, ``w_l + sum_k (w_k - w_l)`` (see `inarch.prune._fold.fold`), and
     stay so if the last hidden states are, in the mean over rows, at a cosine above ``threshold``
     from those of the whole model. Then the sweep goes on ``interval`` layers lower, otherwise one.
-    The score of a step is 1 less the cosine. It is ``evaluations`` forwards old.
+    The score of a step is 1 less the cosine; ``evaluations`` counts the folds tried for it.
 
     Args:
         subject: The model; see `Subject`.
