@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from inarch.flows import prune
+from inarch.flows import _prune_lab, prune
 from inarch.io.models import load_model
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS
@@ -102,7 +102,7 @@ def one_round(
 
 def judged(settings: prune.PruneRun, held_out: list[str], out: Path) -> dict[str, object]:
     """Run, with the same held-out stories in every round."""
-    real = prune.calibrate
+    real = _prune_lab.calibrate
 
     def calibrate(own, tokenizer, limit):  # type: ignore[no-untyped-def]
         path = out.parent / "held-out.txt"
@@ -111,11 +111,11 @@ def judged(settings: prune.PruneRun, held_out: list[str], out: Path) -> dict[str
         found, fixed = real(own, tokenizer, limit), real(whole, tokenizer, limit)
         return found._replace(held_out=fixed.rows)
 
-    prune.calibrate = calibrate
+    _prune_lab.calibrate = calibrate
     try:
         return prune.run(settings, out)
     finally:
-        prune.calibrate = real
+        _prune_lab.calibrate = real
 
 
 def save(facts: dict[str, object]) -> None:

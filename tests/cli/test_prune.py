@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from inarch.cli.main import app
 from inarch.cli.show_prune import show_pruned
 from inarch.errors import InarchError
-from inarch.flows import prune as flow
+from inarch.flows import _prune_models
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "verify", lambda *args, **kwargs: None)
+    monkeypatch.setattr(_prune_models, "verify", lambda *args, **kwargs: None)
 
 
 def prune(place: Path, *more: str, model: str = "模型 🌱") -> str:

@@ -10,7 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from inarch.errors import DataError, SettingsError, WeightsError
+from inarch.flows import _prune_models
 from inarch.flows import prune as flow
+from inarch.flows._prune_lab import Lab
 from inarch.flows._prune_order import losses_along, step_of
 from inarch.io.models import load_model, new_model
 from inarch.prune import Block, Step
@@ -55,7 +57,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that a fresh process takes, but for `pruned` and where it is asked for."""
-    monkeypatch.setattr(flow, "verify", lambda *args, **kwargs: None)
+    monkeypatch.setattr(_prune_models, "verify", lambda *args, **kwargs: None)
 
 
 def settings(model: Path, texts: Path, *more: str) -> flow.PruneRun:
@@ -98,7 +100,7 @@ def result(out: Path) -> dict[str, Any]:
 
 
 def test_the_order_is_that_of_the_definition(pruned: Path, model: Path, texts: Path) -> None:
-    lab = flow._Lab(settings(model, texts, "target.blocks=[3]"), pruned)
+    lab = Lab(settings(model, texts, "target.blocks=[3]"))
     expected = brute_force(lab.model, lab.texts.rows, 3)
     found = result(pruned)["order"]
     assert [(entry["kind"], entry["layer"]) for entry in found] == [block for block, _ in expected]
@@ -137,7 +139,7 @@ def test_cut_models_say_what_the_masked_one_says(pruned: Path, model: Path) -> N
 
 def test_curves_hold_the_losses_of_both_texts(pruned: Path, model: Path, texts: Path) -> None:
     found = result(pruned)
-    lab = flow._Lab(settings(model, texts, "target.blocks=[3]"), pruned)
+    lab = Lab(settings(model, texts, "target.blocks=[3]"))
     curve = found["curves"]["block_pruner"]
     gone = [Block(entry["kind"], entry["layer"]) for entry in found["order"]]
     assert [point["blocks"] for point in curve] == [0, 1, 2, 3]
@@ -199,7 +201,7 @@ def test_an_order_is_followed_and_gone_on_with(
     ]
     assert len(found["order"]) == 5
     assert len((tmp_path / "out" / "order.jsonl").read_text().splitlines()) == 2
-    lab = flow._Lab(settings(model, texts, "target.blocks=[5]"), tmp_path)
+    lab = Lab(settings(model, texts, "target.blocks=[5]"))
     direct = brute_force(lab.model, lab.texts.rows, 5)
     assert [(e["kind"], e["layer"]) for e in found["order"]] == [block for block, _ in direct]
 
@@ -256,8 +258,8 @@ def test_a_model_that_is_not_the_masked_one_is_not_kept(
             made.get_input_embeddings().weight[3:] += 0.01
         return made
 
-    monkeypatch.setattr(flow, "verify", verify)
-    monkeypatch.setattr(flow, "cut", bent)
+    monkeypatch.setattr(_prune_models, "verify", verify)
+    monkeypatch.setattr(_prune_models, "cut", bent)
     with pytest.raises(WeightsError, match="logits differ"):
         flow.run(settings(model, texts, "target.blocks=[1]"), tmp_path / "out")
     assert not (tmp_path / "out/model").exists()
@@ -268,7 +270,7 @@ def test_laco_is_measured_with_its_layers_folded(model: Path, texts: Path, tmp_p
     found = flow.run(settings(model, texts, *more), tmp_path / "out")
     step = step_of(found["steps"][0])
     assert step.into is not None
-    lab = flow._Lab(settings(model, texts, "target.blocks=[2]"), tmp_path)
+    lab = Lab(settings(model, texts, "target.blocks=[2]"))
     weights = lab.model.model.state_dict()
     merged = {
         name: weights[name].clone().double()
@@ -313,7 +315,7 @@ def test_a_latency_is_a_share_of_what_blocks_take(
     model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Attention takes 0.4 of the time, feed-forward 0.2: of 4 layers, 0.1 and 0.05 a block.
-    monkeypatch.setattr(flow._Lab, "_saving_per_block", lambda self: {"mha": 0.1, "mlp": 0.05})
+    monkeypatch.setattr(Lab, "saving_per_block", lambda self: {"mha": 0.1, "mlp": 0.05})
     found = flow.run(settings(model, texts, "target.latency=[0.2]"), tmp_path / "out")
     saved = [0.1 if entry["kind"] == "mha" else 0.05 for entry in found["order"]]
     assert math.fsum(saved[:-1]) < 0.2 <= math.fsum(saved) + 1e-9

@@ -25,6 +25,8 @@ from inarch.prune.settings import SearchSettings
 
 logger = logging.getLogger(__name__)
 
+ORDER = "order.json"
+"""The file of a run that `read_order` reads."""
 Enough = Callable[[Sequence[Step]], bool]
 """Whether a target is reached."""
 
@@ -73,6 +75,11 @@ def until(steps: Sequence[Step], enough: Enough) -> list[Step]:
     return list(steps)
 
 
+def gone_by(steps: Sequence[Step]) -> list[Block]:
+    """Return the blocks that steps remove, in their order."""
+    return [block for step in steps for block in step.unit]
+
+
 def as_row(step: Step) -> dict[str, Any]:
     """Return a step as a row of a journal."""
     row = step._asdict() | {"unit": [list(block) for block in step.unit]}
@@ -118,7 +125,7 @@ def read_order(path: str, blocks: Sequence[Block]) -> list[Step]:
             steps = [Step((block,), math.nan) for block in read_list(text)]
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-    gone = [block for step in steps for block in step.unit]
+    gone = gone_by(steps)
     strange = sorted({block for block in gone if block not in blocks or gone.count(block) > 1})
     if strange:
         raise DataError(
@@ -147,7 +154,7 @@ def losses_along(
     batches = batches_of(rows, settings.batch_rows, model.model.device, slice(None))
     counts = rows.supervised_ST.sum(1).tolist()
     for num in range(len(steps) + 1):
-        gone = [block for step in steps[:num] for block in step.unit]
+        gone = gone_by(steps[:num])
         with torch.no_grad(), folded(model, folds_of(steps[:num]), formula), model.without(gone):
             sums = [nll for batch in batches for nll in plain_nll(model, batch).tolist()]
         if settings.mean == "row":
