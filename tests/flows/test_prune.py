@@ -326,6 +326,10 @@ def test_the_report_shows_a_run_and_an_unfinished_one(pruned: Path, tmp_path: Pa
     found = result(pruned)
     assert f"{math.exp(found['models'][-1]['held_out']):,.4g}" in page
     assert "block_influence" in page
+    ties = sum(step["margin"] < 2 * step["margin_error"] for step in found["steps"])
+    assert (f"{ties} of 3 steps were ties" if ties else "No step was a tie") in page
+    first = found["steps"][0]
+    assert f"{first['margin']:.4f} ± {first['margin_error']:.4f}" in page
     (tmp_path / "half").mkdir()
     manifest = (pruned / "manifest.json").read_text().replace('"done"', '"running"')
     (tmp_path / "half/manifest.json").write_text(manifest)

@@ -38,6 +38,7 @@ def prune_page(folder: Path, manifest: Mapping[str, Any]) -> Page:
         *_curves(found),
         heading("What went"),
         (_picture(found),),
+        paragraph(_ties(found)),
         fold("Every step", _steps(found)),
         *_methods(found),
         heading("How to repeat it"),
@@ -151,6 +152,16 @@ def _picture(found: Mapping[str, Any]) -> Any:
     return layers(("blocks", title, alt), shown, last, lambda value: f"{last - value:.0f}")
 
 
+def _ties(found: Mapping[str, Any]) -> str:
+    num = sum(map(is_tie, found["steps"]))
+    if not num:
+        return "No step was a tie."
+    return (
+        f"{count(num)} of {count(len(found['steps']))} steps were ties, which other calibration rows"
+        " might have broken otherwise."
+    )
+
+
 def _left(turn: int | None, last: int) -> float | None:
     return None if turn is None else float(last - turn)
 
@@ -163,12 +174,25 @@ def _steps(found: Mapping[str, Any]) -> Markup:
     rows = []
     for number, step in enumerate(found["steps"], 1):
         unit = " + ".join(f"{_NAMES[kind]} {layer}" for kind, layer in step["unit"])
-        score, margin = (
-            "–" if step[key] is None else f"{step[key]:.4f}" for key in ("score", "margin")
-        )
-        rows.append((count(number), unit, score, margin, count(step["evaluations"])))
-    note = "Margin: how much worse the second best was. Small ones are decided by chance."
-    return table(("", "removed", "score", "margin", "evaluated"), rows, "Steps", note)
+        score = "–" if step["score"] is None else f"{step['score']:.4f}"
+        margin = "–" if step["margin"] is None else f"{step['margin']:.4f}"
+        error = step.get("margin_error")
+        margin += "" if error is None else f" ± {error:.4f}"
+        row = (count(number), unit, score, margin, "tie" if is_tie(step) else "")
+        rows.append((*row, count(step["evaluations"])))
+    note = (
+        "Margin: how much worse the second best was, with its standard error over draws of the"
+        " calibration rows. A tie is a margin of less than two of them: other rows may break it"
+        " otherwise."
+    )
+    head = ("", "removed", "score", "margin", "", "evaluated")
+    return table(head, rows, "Steps", note)
+
+
+def is_tie(step: Mapping[str, Any]) -> bool:
+    """Return whether other calibration rows might have chosen another unit."""
+    error = step.get("margin_error")
+    return error is not None and step["margin"] is not None and step["margin"] < 2 * error
 
 
 def _methods(found: Mapping[str, Any]) -> list[Part]:
