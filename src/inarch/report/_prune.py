@@ -153,13 +153,10 @@ def _picture(found: Mapping[str, Any]) -> Any:
 
 
 def _ties(found: Mapping[str, Any]) -> str:
-    num = sum(map(is_tie, found["steps"]))
+    num, steps = sum(map(is_tie, found["steps"])), count(len(found["steps"]))
     if not num:
         return "No step was a tie."
-    return (
-        f"{count(num)} of {count(len(found['steps']))} steps were ties, which other calibration rows"
-        " might have broken otherwise."
-    )
+    return f"{count(num)} of {steps} steps were ties, which other rows might have broken otherwise."
 
 
 def _left(turn: int | None, last: int) -> float | None:
