@@ -1,8 +1,9 @@
 """The demo's runs, as recipes of ``inarch fuse``: four models are taught, then the target is fused.
 
 One folder holds one seed: ``data`` (chats and tokenizers), ``taught`` (the four models), ``fused``
-(the target after each variant), ``merged`` (its pairs, made one) and ``scores``. All of them are
-made of run folders, so a demo that was killed goes on where it stopped.
+(the target after each variant), ``merged`` (its pairs, made one), ``pruned`` (one variant
+without some blocks) and ``scores``. All of them are made of run folders, so a demo that was killed
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Size(NamedTuple):
     """Held-out prompts of each skill that every model is asked."""
     merges: tuple[str, ...] = ()
     """Names in `inarch.demo.merges.MERGES`; they need the variant ``pairs``."""
+    pruned: str = ""
+    """The variant whose model loses blocks, one that makes one model; none: nobody does."""
+    stories: str = ""
+    """Folder of a small real model that loses blocks, too; none: there is none."""
 
 
 class Variant(NamedTuple):

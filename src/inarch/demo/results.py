@@ -159,14 +159,14 @@ def findings(rows: Sequence[Row]) -> tuple[str, ...]:
         if not row.gain:
             continue
         gains = row.gain[ALL_SKILLS]
-        sentences.append(f"{row.label}: {_verdict(gains)} ({_points(gains)} points).")
+        sentences.append(f"{row.label}: {_verdict(gains)} ({points(gains)} points).")
         if row.over_pairs:
             sentences[-1] = (
-                f"{sentences[-1][:-1]}; against the mean of its pairs {_points(row.over_pairs)}."
+                f"{sentences[-1][:-1]}; against the mean of its pairs {points(row.over_pairs)}."
             )
             continue
         lost = [s for s in SKILLS if statistics.fmean(row.gain[s]) < 0]
-        sentences += [f"{row.label} did not help in {s}: {_points(row.gain[s])}." for s in lost]
+        sentences += [f"{row.label} did not help in {s}: {points(row.gain[s])}." for s in lost]
     return tuple(sentences)
 
 
@@ -181,7 +181,8 @@ def _verdict(gains: Sequence[float]) -> str:
     return f"no clear difference to plain training, better in {num_better} of {len(gains)} seeds"
 
 
-def _points(gains: Sequence[float]) -> str:
+def points(gains: Sequence[float]) -> str:
+    """Return differences of shares, one per seed, in points: their mean, then each."""
     mean = f"{100 * statistics.fmean(gains):+.1f}"
     each = ", ".join(f"{100 * gain:+.1f}" for gain in gains)
     return mean if len(gains) == 1 else f"{mean} on average; {each}"

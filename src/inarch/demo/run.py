@@ -1,4 +1,4 @@
-"""Run the demo: trainings and merges are jobs, and the jobs of all seeds share a few processes."""
+"""Run the demo: all it makes is made by jobs, and the jobs of all seeds share a few processes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExe
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import NonNegativeInt
 
+from inarch.demo import prune_results, prunes, stories
 from inarch.demo.experiment import (
     VARIANTS,
     Size,
@@ -33,6 +34,7 @@ from inarch.demo.merges import MERGES, merged, merging
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.results import Results, collect
 from inarch.demo.scores import score
+from inarch.errors import SettingsError
 from inarch.flows import fuse, merge
 from inarch.io import progress
 from inarch.io.files import read_metrics, write_atomic
@@ -40,8 +42,12 @@ from inarch.settings import Settings
 
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
-FULL = Size(("plain", "fusellm-0.9", "fusellm-0.5", "pairs"), merges=tuple(MERGES))
+FULL = Size(
+    ("plain", "fusellm-0.9", "fusellm-0.5", "pairs"), merges=tuple(MERGES), pruned="fusellm-0.5"
+)
 QUICK = Size(("plain", "fusellm-0.5"))
+STORIES = Path("../shared/data/models/stories260K")
+"""Where a checkout may have a small real model."""
 
 _MAX_PROCESSES = 8
 _STEPS_PER_MINUTE = 2200
@@ -53,10 +59,10 @@ class Job(NamedTuple):
 
     seed: int
     part: str
-    """``taught``: one of the four models; ``fused``: a variant of the target; ``merged``."""
+    """``taught``: one of the four; ``fused``: a variant of the target; ``pruned``; ``merged``."""
     name: str
     num_steps: int
-    """Optimiser steps; a merge has none."""
+    """Optimiser steps; without training there are none."""
 
 
 class DemoSettings(Settings):
@@ -66,6 +72,9 @@ class DemoSettings(Settings):
     """One world each, with models of its own."""
     quick: bool = False
     """One world, plain training and one fusion only."""
+    stories: str | None = None
+    """Folder of a small real model that is pruned, too; by default Karpathy's stories260K in
+    ../shared/data/models, if it is there."""
 
     @property
     def worlds(self) -> tuple[int, ...]:
@@ -75,7 +84,10 @@ class DemoSettings(Settings):
     @property
     def size(self) -> Size:
         """Return what is trained in each world."""
-        return QUICK if self.quick else FULL
+        if self.quick:
+            return QUICK
+        there = str(STORIES) if STORIES.is_dir() else ""
+        return FULL._replace(stories=there if self.stories is None else self.stories)
 
 
 def run(out: Path, settings: DemoSettings) -> Results:
@@ -95,6 +107,7 @@ def plan(settings: DemoSettings) -> dict[str, object]:
         "models": [model.name for model in (*SOURCES, TARGET)],
         "variants": [VARIANTS[name].label for name in settings.size.variants],
         "merges": [MERGES[name].label for name in settings.size.merges],
+        "pruned": [name for name in (settings.size.pruned, settings.size.stories) if name],
         "training steps": num_steps,
         "time on two cores": f"about {max(1, round(num_steps / _STEPS_PER_MINUTE))} min",
     }
@@ -109,20 +122,29 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
         size: How much to do.
         pool: Runs the trainings.
     """
-    began = time.monotonic()
+    began, folders = time.monotonic(), {seed: _folder(out, seed) for seed in seeds}
+    if size.stories and not Path(size.stories, "config.json").is_file():
+        raise SettingsError(
+            f"stories: found no model in {size.stories}, expected a folder with config.json and"
+            " weights; leave it out, or give another folder"
+        )
     out.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        write_data(seed, size, _folder(out, seed))
+    for seed, folder in folders.items():
+        write_data(seed, size, folder)
     jobs = [job for seed in seeds for job in _jobs(seed, size)]
     # The longest first, so that no process is left alone with it at the end.
-    jobs.sort(key=lambda job: -job.num_steps)
+    jobs.sort(key=lambda job: (-job.num_steps, job.part != "pruned"))
     total = sum(job.num_steps for job in jobs)
-    steps_done = _count_steps([_folder(out, seed) for seed in seeds])
+    steps_done = _count_steps([*folders.values()])
     with progress.track("demo", total, "steps", done=steps_done()) as advance:
-        for part in ("taught", "fused", "merged"):
-            futures = {pool.submit(_do, job, size, out) for job in jobs if job.part == part}
+        for parts in (("taught",), ("fused",), ("pruned", "merged")):
+            futures: set[Future[Any]] = {
+                pool.submit(_do, job, size, out) for job in jobs if job.part in parts
+            }
+            if size.stories and "taught" in parts:
+                futures.add(pool.submit(stories.shrink, size.stories, out / "stories"))
             _watch(futures, steps_done, advance)
-    results = collect({seed: _folder(out, seed) for seed in seeds}, size)
+    results = prune_results.add(collect(folders, size), folders, size)
     facts = results.as_json() | {"wall_s": round(time.monotonic() - began, 1)}
     with write_atomic(out / "results.json") as temp:
         temp.write_text(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -142,12 +164,18 @@ def _jobs(seed: int, size: Size) -> list[Job]:
         Job(seed, "fused", name, len(fused(name, Path())) * num_fusing_steps(VARIANTS[name], size))
         for name in size.variants
     ]
-    return lessons + fusions + [Job(seed, "merged", name, 0) for name in size.merges]
+    removals = [Job(seed, "pruned", size.pruned, 0)] if size.pruned else []
+    merges = [Job(seed, "merged", name, 0) for name in size.merges]
+    return lessons + fusions + removals + merges
 
 
 def _do(job: Job, size: Size, out: Path) -> None:
     folder = _folder(out, job.seed)
     own = folder / job.part / job.name
+    tasks = questions(job.seed, size)
+    if job.part == "pruned":
+        prunes.removals(job.name, folder, job.seed, tasks)
+        return
     if job.part == "taught":
         model = next(m for m in (*SOURCES, TARGET) if m.name == job.name)
         fuse.run(teaching(model, job.seed, size, folder), own)
@@ -158,7 +186,6 @@ def _do(job: Job, size: Size, out: Path) -> None:
     else:
         made = {job.name: merged(job.name, folder)}
         merge.run(merging(job.name, folder), made[job.name], merge.MergeOptions(threads=1))
-    tasks = questions(job.seed, size)
     for name, model_folder in made.items():
         score(model_folder, tasks, folder / "scores" / name)
 
@@ -193,7 +220,7 @@ def _end_with_parent() -> None:
 
 
 def _watch(
-    futures: set[Future[None]], steps_done: Callable[[], int], advance: Callable[[int], None]
+    futures: set[Future[Any]], steps_done: Callable[[], int], advance: Callable[[int], None]
 ) -> None:
     """Wait for jobs and show how far they are; the first error is raised."""
     before = steps_done()

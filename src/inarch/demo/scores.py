@@ -59,18 +59,22 @@ def score(model: Path, tasks: Sequence[Task], out: Path) -> ModelCard:
     with stage(out, "score", {"max_answer_tokens": MAX_ANSWER_TOKENS}, inputs) as opened:
         if not opened.done:
             network, tokenizer = load_model(model), load_tokenizer(str(model))
-            scores = [
-                _score(network, tokenizer, [task for task in tasks if task.skill == skill])
-                for skill in SKILLS
-            ]
             opened.note(
                 architecture=network.config.model_type,
                 num_params=network.num_parameters(),
                 vocabulary=tokenizer.size,
-                scores=[s._asdict() for s in scores],
+                scores=[s._asdict() for s in ask(network, tokenizer, tasks)],
             )
         scored = tuple(Score(**row) for row in opened.facts["scores"])
         return ModelCard(**opened.facts | {"scores": scored})
+
+
+def ask(network: Any, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Score]:
+    """Return the scores of a model in memory, in the order of SKILLS."""
+    return [
+        _score(network, tokenizer, [task for task in tasks if task.skill == skill])
+        for skill in SKILLS
+    ]
 
 
 def _score(network: Any, tokenizer: Tokenizer, tasks: Sequence[Task]) -> Score:
