@@ -153,6 +153,14 @@ def test_tensors_keep_the_names_of_the_stock_checkpoint(tmp_path):
 # ---------------------------------------------------------------------------------------- at work
 
 
+def test_experts_are_computed_as_in_the_stock_class(monkeypatch):
+    # Whether they can be is read from the file of the class, and kept with its base.
+    kept_answer = "_can_set_experts_implementation_cached_value"
+    monkeypatch.delattr(MixtralForCausalLM, kept_answer, raising=False)
+    _, model_class = modeling.classes.__wrapped__("mixtral")
+    assert model_class._can_set_experts_implementation()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "gpt_neox", "bloom"])
 def test_static_caches_and_beams_equal_the_uncached_run(name: str):

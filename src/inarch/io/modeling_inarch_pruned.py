@@ -142,7 +142,7 @@ def classes(base_type: str, is_deci: bool = False) -> tuple[Any, Any]:
             "__module__": __name__,
             "config_class": config_class,
             "_auto_class": "AutoModelForCausalLM",
-            "_can_set_attn_implementation": base_model._can_set_attn_implementation,
+            # Else it looks for experts in this file, finds none and computes them another way.
             "_can_set_experts_implementation": base_model._can_set_experts_implementation,
         },
     )
