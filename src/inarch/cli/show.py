@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -113,10 +113,35 @@ def show_results(results: "Results") -> None:
                 cells = (cell.partition(" ")[0] for cell in cells)
             table.add_row(Text(row.label), *cells)
         output.print(table)
+    if "pruned" in results.facts:
+        _show_pruned(results.facts["pruned"])
     spread = "one seed: no spread" if len(results.seeds) == 1 else "± standard deviation over seeds"
     output.print(f"{spread} ({_show(results.seeds)})\n")
     for finding in results.findings:
         output.print(f"• {finding}", markup=False)
+
+
+def _show_pruned(told: Mapping[str, Any]) -> None:
+    """Print the right pieces by removed blocks, a row per method."""
+    from inarch.demo import mean_sd
+
+    curves = told.get("curves", {})
+    numbers = sorted({blocks for curve in curves.values() for blocks in curve})
+    if not numbers:
+        return
+    title = f"{told['label']} with blocks removed: right pieces in %"
+    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)
+    for blocks in numbers:
+        table.add_column(f"−{blocks}" if blocks else "all blocks", justify="right")
+    for method, curve in curves.items():
+        found = (mean_sd(curve[blocks]) if blocks in curve else None for blocks in numbers)
+        cells = (
+            "–" if cell is None else f"{100 * cell[0]:.1f} ± {100 * cell[1]:.1f}" for cell in found
+        )
+        if len(curve[0]) == 1:
+            cells = (cell.partition(" ")[0] for cell in cells)
+        table.add_row(Text(told["methods"][method]), *cells)
+    output.print(table)
 
 
 def percent(share: float) -> str:

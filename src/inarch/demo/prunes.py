@@ -49,11 +49,11 @@ class Method(NamedTuple):
 BLOCK_PRUNER = "block_pruner"
 METHODS: dict[str, Method] = {
     BLOCK_PRUNER: Method("BlockPruner", "block_pruner", {}),
-    "one_shot": Method("one ranking", "one_shot", {}),
+    "one_shot": Method("one-shot ranking", "one_shot", {}),
     # Of four layers the published barrier would leave nothing to choose.
-    "sleb": Method("SLEB, layers", "sleb", {"barrier": False}),
-    "block_influence": Method("ShortGPT, layers", "block_influence", {}),
-    "random": Method("by lot", "random", {}, draws=4),
+    "sleb": Method("SLEB (layers)", "sleb", {"barrier": False}),
+    "block_influence": Method("ShortGPT (layers)", "block_influence", {}),
+    "random": Method("random orders", "random", {}, draws=4),
 }
 
 
@@ -103,7 +103,7 @@ def removals(variant: str, folder: Path, seed: int, tasks: Sequence[Task]) -> li
     Args:
         variant: See `pruning`.
         folder: Of the seed.
-        seed: Of the draws by lot.
+        seed: Of the random orders.
         tasks: What is asked, some of every skill.
     """
     settings = pruning(variant, folder)
@@ -112,7 +112,7 @@ def removals(variant: str, folder: Path, seed: int, tasks: Sequence[Task]) -> li
         "order": names(steps),
         "num_blocks": NUM_BLOCKS,
         "seed": seed,
-        "methods": {key: method._asdict() for key, method in METHODS.items()},
+        "methods": {key: method[1:] for key, method in METHODS.items()},
     }
     prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
     inputs = {
@@ -147,7 +147,7 @@ class _Lab:
 
         Args:
             steps: Those of BlockPruner.
-            seed: Of the first draw by lot; those of other seeds are others.
+            seed: Of the random orders; those of other seeds are others.
         """
         orders = {BLOCK_PRUNER: [list(steps)]}
         for key, method in METHODS.items():

@@ -12,6 +12,7 @@ from inarch.report._fuse import LABEL, believed, provenance
 from inarch.report._html import Markup, join, table, tag
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, slug
 from inarch.report._pairs import merging
+from inarch.report._prunes import pruning
 from inarch.report._results import PAIR, Results, read_results
 from inarch.report._runs import Run, read_run
 from inarch.report._scoreboard import every_number, knowledge, outcome
@@ -34,6 +35,7 @@ def demo_page(folder: Path) -> Page:
         heading("What did not"),
         tag("ul", *verdict.fell_short(results)),
         *merging(results),
+        *pruning(results),
         *every_number(results),
         *_routing(results),
         *_match(results),
