@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, Mix
 from transformers.cache_utils import StaticCache
 
 import inarch.io.modeling_inarch_pruned as modeling
-from inarch.io.models import load_model
+from inarch.io.models import load_model, quiet_transformers
 from inarch.prune._blocks import BlockModel
 from inarch.prune._cut import cut
 from inarch.prune._order import Block
@@ -191,7 +191,8 @@ def test_layers_without_attention_keep_one_number_a_token():
 
 def test_lora_trains_what_survived_and_merges(folder: Path):
     settings = LoraConfig(r=2, init_lora_weights=False, target_modules=["q_proj", "v_proj"])
-    model = get_peft_model(load_model(folder), settings)
+    with quiet_transformers():
+        model = get_peft_model(load_model(folder), settings)
     names = [name for name, p in model.named_parameters() if "lora_A" in name]
     layers = sorted({(name.split("layers.")[1][0], name.split(".")[-4]) for name in names})
     assert layers == [("1", "q_proj"), ("1", "v_proj"), ("2", "q_proj"), ("2", "v_proj")]
