@@ -1,7 +1,7 @@
 """Chats and texts as token rows with byte coordinates and a mask of what is to be learnt."""
 
 from inarch.data.chats import Answer, Rendering, UnreadableChat, render
-from inarch.data.corpus import DataSettings, digest, read_raw, usable
+from inarch.data.corpus import DataSettings, digest, file_rows, read_raw, usable
 from inarch.data.cut import cut_text, documents
 from inarch.data.pad import Padded, pad
 from inarch.data.rows import Reader, read
@@ -18,6 +18,7 @@ __all__ = [
     "cut_text",
     "digest",
     "documents",
+    "file_rows",
     "pad",
     "read",
     "read_raw",

@@ -67,7 +67,7 @@ def read_raw(settings: DataSettings) -> Iterator[Raw]:
     Raises:
         DataError: The file is absent, or a row is neither a text nor a chat; the row is named.
     """
-    for number, (where, row) in enumerate(_rows(settings)):
+    for number, (where, row) in enumerate(file_rows(settings.path, settings.split)):
         if settings.limit is not None and number >= settings.limit:
             return
         yield _raw(row, where)
@@ -99,10 +99,15 @@ def usable(raw: Raw, skipped: Counter[str]) -> Document | None:
     return Document(0, raw.text, messages, raw.domain, digest(raw.text, messages), True)
 
 
-def _rows(settings: DataSettings) -> Iterator[tuple[str, Any]]:
-    path = Path(settings.path)
+def file_rows(path_or_id: str, split: str = "train") -> Iterator[tuple[str, Any]]:
+    """Yield the rows of a file or a dataset of the hub as they stand there, with their places.
+
+    Raises:
+        DataError: There is no such file or dataset, or it is cut.
+    """
+    path = Path(path_or_id)
     if not path.exists():
-        yield from _hub_rows(settings)
+        yield from _hub_rows(path_or_id, split)
         return
     match path.suffix:
         case ".jsonl":
@@ -167,17 +172,17 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: not a whole Parquet file ({error})") from error
 
 
-def _hub_rows(settings: DataSettings) -> Iterator[tuple[str, Any]]:
+def _hub_rows(name: str, split: str) -> Iterator[tuple[str, Any]]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(settings.path, split=settings.split, streaming=True)
+        rows = datasets.load_dataset(name, split=split, streaming=True)
         for number, row in enumerate(rows):
-            yield f"{settings.path} row {number}", row
+            yield f"{name} row {number}", row
     except (OSError, ValueError) as error:
         raise DataError(
-            f"data.path: found neither a file {settings.path!r} nor, on the hub, a dataset of that "
-            f"id with a split {settings.split!r} ({error})"
+            f"data.path: found neither a file {name!r} nor, on the hub, a dataset of that "
+            f"id with a split {split!r} ({error})"
         ) from error
 
 
