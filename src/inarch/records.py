@@ -114,4 +114,58 @@ class LossOut(NamedTuple):
     """Detached sums over the batch's items, shape ``[]``, still on their device."""
 
 
+class PairLengths(NamedTuple):
+    """Scored tokens of two answers, int64, each ``[B]``."""
+
+    chosen_B: Tensor
+    rejected_B: Tensor
+
+
+class TripleLengths(NamedTuple):
+    """Scored tokens of three answers, int64, each ``[B]``."""
+
+    source_B: Tensor
+    target_B: Tensor
+    rejected_B: Tensor
+
+
+class PairLogps(NamedTuple):
+    """Log-probs of two answers under one model, summed over their tokens, in nats, each ``[B]``."""
+
+    chosen_B: Tensor
+    rejected_B: Tensor
+    lengths: PairLengths | None = None
+    """Read from the policy's, by methods that divide by them."""
+
+
+class TripleLogps(NamedTuple):
+    """Log-probs of three answers under one model, summed over their tokens, in nats, each ``[B]``.
+
+    The best answer of the sources, the best and the worst of the target's own.
+    """
+
+    source_B: Tensor
+    target_B: Tensor
+    rejected_B: Tensor
+    lengths: TripleLengths | None = None
+    """Read from the policy's, by methods that divide by them."""
+
+
+class AnswerLogps(NamedTuple):
+    """Log-probs of one answer per row, summed over its tokens, in nats, ``[B]``."""
+
+    answer_B: Tensor
+
+
+class LabelledLogps(NamedTuple):
+    """Log-probs of answers that were liked or not, summed over their tokens, in nats."""
+
+    answer_B: Tensor
+    """Each answer after its own prompt, ``[B]``."""
+    mismatched_M: Tensor
+    """Answers after the prompts of others, ``[M]``; may be those of all processes."""
+    desirable_B: Tensor
+    """Bool: the answer was liked, ``[B]``. Read from the policy's."""
+
+
 Coverage = Literal["boundary", "prefix"]
