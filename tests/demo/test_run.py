@@ -2,11 +2,13 @@
 
 import json
 import statistics
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.tiny import byte_level, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inarch.demo.experiment import Size, fused
@@ -14,6 +16,8 @@ from inarch.demo.merges import MERGES, merged
 from inarch.demo.results import ALL_SKILLS, Results
 from inarch.demo.run import SEEDS, DemoSettings, grow, plan, run
 from inarch.demo.world import SKILLS
+from inarch.errors import SettingsError
+from inarch.flows import _prune_models
 
 TINY = Size(
     ("plain", "pairs"),
@@ -23,6 +27,7 @@ TINY = Size(
     epochs=1,
     num_test=4,
     merges=("merge-mean", "merge-varm"),
+    pruned="plain",
 )
 PAIRS = ["pair-facts", "pair-translator", "pair-reckoner"]
 NAMES = ["facts", "translator", "reckoner", "target", "plain", *PAIRS, *TINY.merges]
@@ -38,7 +43,16 @@ def pool() -> Iterator[Executor]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory, pool: Executor) -> tuple[Path, Results]:
     out = tmp_path_factory.mktemp("demo")
-    return out, grow(out, (9,), TINY, pool)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_prune_models, "verify", lambda *args, **kwargs: None)
+        return out, grow(out, (9,), _with_stories(out), pool)
+
+
+def _with_stories(out: Path) -> Size:
+    """The tiny demo, and a model that writes."""
+    writer = out.parent / "writer"
+    save_model(writer, byte_level())
+    return TINY._replace(stories=str(writer))
 
 
 def _manifests(out: Path) -> dict[Path, str]:
@@ -97,6 +111,37 @@ def test_merges_are_told_with_their_weights(tiny: tuple[Path, Results]) -> None:
     assert sum(weights.values()) == pytest.approx(1.0)
 
 
+def test_removals_begin_with_the_model_that_was_scored(tiny: tuple[Path, Results]) -> None:
+    out, results = tiny
+    told = json.loads((out / "results.json").read_text())["pruned"]
+    plain = {s["skill"]: s["piece_frac"] for s in results.facts["scores"] if s["model"] == "plain"}
+    whole = [row for row in told["removals"] if row["blocks"] == 0]
+    assert [row["method"] for row in whole] == list(told["methods"])
+    assert all(row["seed"] == 9 and row["piece_frac"] == plain for row in whole)
+    assert told["label"] == "plain training"
+    assert told["stories"]["num_blocks"] == 4
+    assert sum("BlockPruner" in finding for finding in results.findings) == 5
+
+
+def test_a_story_teller_that_is_not_there_is_told_at_once(tmp_path: Path, pool: Executor) -> None:
+    with pytest.raises(SettingsError, match="found no model in nowhere"):
+        grow(tmp_path / "out", (9,), TINY._replace(stories="nowhere"), pool)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_a_whole_demo_prunes_and_tells_stories_if_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert DemoSettings().size.stories == ""
+    monkeypatch.setattr(sys.modules[DemoSettings.__module__], "STORIES", tmp_path)
+    assert DemoSettings().size.stories == str(tmp_path)
+    assert DemoSettings(stories="").size.stories == ""
+    assert DemoSettings().size.pruned == "fusellm-0.5"
+    quick = DemoSettings(quick=True, stories="x").size
+    assert (quick.pruned, quick.stories) == ("", "")
+
+
 def test_what_it_leaves_is_a_plain_model(tiny: tuple[Path, Results]) -> None:
     seed = tiny[0] / "seed-9"
     for folder in (*fused("pairs", seed).values(), merged("merge-varm", seed)):
@@ -110,7 +155,9 @@ def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool
     before = _manifests(out)
     (out / "results.json").unlink()
     (out / "seed-9" / "scores" / "plain" / "manifest.json").unlink()
-    assert grow(out, (9,), TINY, pool).rows == results.rows
+    again = grow(out, (9,), _with_stories(out), pool)
+    assert again.rows == results.rows
+    assert again.facts["pruned"] == results.facts["pruned"]
     changed = {path for path, text in _manifests(out).items() if text != before[path]}
     assert changed == {out / "seed-9" / "scores" / "plain" / "manifest.json"}
     assert (out / "results.json").exists()

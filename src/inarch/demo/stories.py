@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from inarch.errors import DataError
 from inarch.flows import prune
 from inarch.flows._calibration import CalibrationSettings
 from inarch.flows._prune_settings import MethodSettings, TargetSettings
@@ -87,7 +88,7 @@ def _write_stories(model: str, path: Path) -> None:
     if path.exists():
         return
     network, tokenizer = load_model(model), load_tokenizer(model)
-    begin_BT = torch.full((NUM_STORIES, 1), tokenizer.roles["bos"])
+    begin_BT = torch.full((NUM_STORIES, 1), _begin(tokenizer))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         ids_BT = _write(network, begin_BT, NUM_TOKENS - 1, do_sample=True, top_k=0, top_p=1.0)
@@ -99,13 +100,18 @@ def _write_stories(model: str, path: Path) -> None:
 def _told_by(model: str) -> str:
     """Return the opening as the model goes on with it, word by most probable word."""
     network, tokenizer = load_model(model), load_tokenizer(model)
-    ids_BT = torch.tensor([_opened(tokenizer)])
+    ids_BT = torch.tensor([[_begin(tokenizer), *tokenizer.encode(OPENING).ids.tolist()]])
     written_BT = _write(network, ids_BT, NUM_SHOWN, do_sample=False)
     return str(tokenizer.hf.decode(written_BT[0], skip_special_tokens=True)).strip()
 
 
-def _opened(tokenizer: Tokenizer) -> list[int]:
-    return [tokenizer.roles["bos"], *tokenizer.encode(OPENING).ids.tolist()]
+def _begin(tokenizer: Tokenizer) -> int:
+    if "bos" not in tokenizer.roles:
+        raise DataError(
+            f"stories: found no begin token in the tokenizer of {tokenizer.name}, expected one, to"
+            " begin a story with; give another model"
+        )
+    return tokenizer.roles["bos"]
 
 
 @torch.no_grad()
