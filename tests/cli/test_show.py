@@ -38,6 +38,19 @@ def test_the_demos_numbers_have_mean_and_spread(screen):
     assert "• It [did] not help." in printed
 
 
+def test_removed_blocks_have_a_table_of_their_own(screen):
+    shares = {"all": (0.5, 0.7)}
+    curves = {"a": {0: (0.5, 0.7), 1: (0.4, 0.4), 2: (0.2, 0.3)}, "b": {0: (0.5, 0.7), 2: (0, 0)}}
+    told = {"label": "FuseLLM", "methods": {"a": "A [x]", "b": "B"}, "curves": curves}
+    results = Results((1, 2), (Row("m", "m", shares, shares, shares, {}),), (), {"pruned": told})
+    show.show_results(results)
+    rows = [" ".join(line.split()) for line in screen.getvalue().splitlines()]
+    # .5 .7: deviations of 10 points, root of 200; .2 .3: of 5, root of 50.
+    assert "A [x] 60.0 ± 14.1 40.0 ± 0.0 25.0 ± 7.1" in rows
+    assert "B 60.0 ± 14.1 – 0.0 ± 0.0" in rows
+    assert any(row.startswith("all blocks −1 −2") for row in rows)
+
+
 def test_one_seed_has_no_spread(screen):
     numbers = {"fact": (0.5,), "all": (0.25,)}
     show.show_results(Results((7,), (Row("a", "plain", *3 * [numbers], {}),), (), {}))
