@@ -143,21 +143,24 @@ def _verdict(gains: Mapping[int, float]) -> str:
 
 
 def _table(found: _Found, seeds: str) -> Markup:
+    numbers = range(1, found.last + 1)
     rows = [
         (
             found.labels[method],
-            *(_cell(found.over_seeds(method, blocks)) for blocks in range(found.last + 1)),
+            *(_cell(found.over_seeds(method, blocks)) for blocks in numbers),
             percent(_mean(found.share(method))) if found.share(method) else "–",
             _ahead(found.ahead(method) if method != OURS else {}),
         )
         for method in found.labels
     ]
-    head = ["blocks gone", *map(str, range(found.last + 1)), "parameters", "BlockPruner ahead by"]
+    head = ["blocks gone", *map(str, numbers), "parameters", "BlockPruner ahead by"]
     note = (
         f"Parameters: share that is gone with {found.last} blocks; a feed-forward block holds more "
         "than an attention block, so it differs. Ahead: in points, then too, seed by seed."
     )
-    return table(head, rows, f"{found.label}: pieces right, %{seeds}", note)
+    whole = _cell(found.over_seeds(OURS, 0))
+    caption = f"{found.label}: pieces right, %, with all blocks {whole}{seeds}"
+    return table(head, rows, caption, note)
 
 
 def _by_skill(results: Results, found: _Found) -> Markup:
