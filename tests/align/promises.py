@@ -87,6 +87,8 @@ def _refuses_other_shapes(loss: Loss, policy: PairLogps, frozen: PairLogps) -> N
         for wrong in (values[:-1], values[:, None], values.sum()):
             with pytest.raises(DataError, match=rf"policy.{field} \[.*expected one shape \[B\]"):
                 loss(policy._replace(**{field: wrong}), frozen)
+    with pytest.raises(DataError, match=r"policy.chosen_B \[7, 1\]"):
+        loss(rows(policy, (slice(None), None)), rows(frozen, (slice(None), None)))
 
 
 def _looks_at_the_reference(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from inarch.align._read import Form
 from inarch.records import LossOut
 from inarch.settings import Settings
 
@@ -13,7 +14,7 @@ class AlignMethod(NamedTuple):
     function: Callable[..., LossOut]
     """From the policy's log-probs, the reference's where it needs them, and settings."""
     settings: type[Settings]
-    data: Literal["triples", "pairs", "labelled", "answers"]
+    data: Form
     """What a row holds, and with it the record of log-probs."""
     reference: bool
     """It needs log-probs under a frozen reference model."""
