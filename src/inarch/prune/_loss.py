@@ -16,11 +16,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from inarch.numerics import Head, run_with_head
+from inarch.numerics.head import CHUNK_LOGITS
 from inarch.prune._blocks import BlockModel
 from inarch.prune._rows import Rows
-
-CHUNK_LOGITS = 2**20
-"""Logits of a chunk: 4 MiB of float32, which stay in a processor's cache."""
 
 
 class Batch(NamedTuple):
