@@ -81,6 +81,7 @@ def test_verbs_and_flags_are_frozen():
         "diff": ["a", "b", "--json", "--out", "--set", "--dry-run"],
         "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
         "merge": [],
+        "align": [],
         "prune": [
             "model",
             "--data",
@@ -100,6 +101,9 @@ def test_verbs_and_flags_are_frozen():
             "--dry-run",
         ],
     }
+    assert surface(command.commands["align"]) == {
+        "train": ["recipe", "--set", "--out", "--dry-run"],
+    }
     assert surface(command.commands["merge"]) == {
         "recipe": [
             *("recipe", "folder", "--explain", "--json", "--threads", "--device", "--shard-gb"),
@@ -113,7 +117,7 @@ def test_the_version(inarch_says):
     assert inarch_says("--version") == (0, f"inarch {inarch.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["align", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments):
     code = """if True:
         import atexit, sys

@@ -109,13 +109,13 @@ def _need(
     except WeightsError:
         return None
     rows = [row for document in sample for row in _readable(reader, document)]
-    num_weights = _num_weights(model, reader.tokenizer.size)
-    if num_weights is None:
+    found = num_weights(model, reader.tokenizer.size)
+    if found is None:
         return None
     return _Need(
         num_tokens=scale * sum(len(row.ids) for row in rows),
         num_kept=scale * sum(int(row.supervised.sum()) for row in rows),
-        num_weights=num_weights,
+        num_weights=found,
         id_bytes=id_type(reader.tokenizer.size).itemsize,
     )
 
@@ -127,7 +127,8 @@ def _readable(reader: Reader, document: Document) -> list[TokenRow]:
         return []
 
 
-def _num_weights(model: ModelSettings, vocab_size: int) -> int | None:
+def num_weights(model: ModelSettings, vocab_size: int) -> int | None:
+    """Return the weights of a model, None where its config is not on this machine."""
     if model.scratch is not None:
         return sum(p.numel() for p in new_model(model.scratch, vocab_size, 0).parameters())
     try:

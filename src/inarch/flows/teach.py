@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 import torch
@@ -128,7 +128,15 @@ def load(model: ModelSettings, reader: Reader, settings: FuseRun) -> Any:
     return load_model(model.path or "", dtype=dtype, device=device_of(settings))
 
 
-def device_of(settings: FuseRun) -> str:
+class HasDevice(Protocol):
+    """Settings of a run that may be held to the processor."""
+
+    @property
+    def device(self) -> str:
+        """Return ``auto`` or ``cpu``."""
+
+
+def device_of(settings: HasDevice) -> str:
     """Return the torch device of a run."""
     if settings.device == "cpu":
         return "cpu"

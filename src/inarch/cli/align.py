@@ -1,0 +1,40 @@
+"""The verb ``align`` and its commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inarch.cli.tools import DryRun
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Make a model prefer the better answer: `inarch align train RECIPE`.",
+)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set method=dpo."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a model on preferences: wrpo, dpo, ipo, ln_dpo, simpo, orpo, kto or sft."""
+    from inarch.cli.show import show_plan
+    from inarch.flows import align as flow
+    from inarch.settings import load
+
+    settings = load(flow.AlignRun, recipe, set_ or ())
+    out = out or Path("runs") / recipe.stem
+    if dry_run:
+        show_plan(flow.plan(settings) | {"out": out}, settings)
+    else:
+        flow.run(settings, out)
+        typer.echo(out)
