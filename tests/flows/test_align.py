@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +174,25 @@ def test_the_loss_is_that_of_an_independent_scorer(world: Path, tmp_path: Path):
 
 
 # -------------------------------------------------------------------------------- what is the same
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["copy", "stored"])
+def test_two_processes_are_one(world: Path, tmp_path: Path, reference: str):
+    settings = recipe(world, reference=reference, held_out=recipe(world).data)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(settings.model_dump(mode="json")))
+    # --multi_gpu without a GPU is gloo on the CPU; --cpu would start one process without MPI.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--module"]
+    command = [sys.executable, *launcher, "inarch", "align", "train", path]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--out", tmp_path / "two"], check=True, env=env, timeout=300)
+    one, two = trained(settings, tmp_path / "one"), read_metrics(tmp_path / "two/metrics.jsonl")
+    for a, b in zip(one, two, strict=True):
+        for name in ("loss", "alpha", "rewards/margins", "rewards/accuracies", "num_items"):
+            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
+    assert_same_weights(tmp_path / "one", tmp_path / "two", 1e-4)
 
 
 @pytest.mark.parametrize("method", ["wrpo", "simpo", "sft"])

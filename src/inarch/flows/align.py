@@ -32,7 +32,7 @@ from inarch.flows._held_out import means
 from inarch.flows.teach import device_of, model_digest
 from inarch.io.models import DTYPES, head_width, load_model, max_positions, new_model
 from inarch.io.progress import track
-from inarch.io.runs import Stage, stage
+from inarch.io.runs import Stage, is_first_process, stage
 from inarch.io.tokenizers import Tokenizer
 from inarch.settings import to_dict
 from inarch.train.trainer import train
@@ -88,7 +88,7 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
         tokenizer=tokenizer.hf,
     )
     opened.note(num_steps=result.num_steps)
-    if held_out is not None:
+    if held_out is not None and is_first_process():  # it alone has written the model
         trained = load_model(result.model, device=model.device)
         opened.note(held_out_after=means(settings, held_out, trained, _products(settings)))
 
