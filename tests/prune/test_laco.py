@@ -59,6 +59,7 @@ def test_the_sweep_goes_back_behind_the_last_layer():
     made = subject({(2, 3, 4, 5): 0.9}, num_layers=6)
     next(sweep := laco(made, LacoSettings(run=4, interval=1)))
     assert list(sweep) == []
+    assert made.folds == [[(2, (3, 4, 5))]]
 
 
 def test_bounds_of_the_sweep():
