@@ -53,9 +53,11 @@ def test_the_policy_as_its_own_reference_is_refused():
         frozen(tied, Products())(policy, batch)
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])  # the second has dropout of its own
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_an_adapter_switched_off_is_the_model_below(wrapped: bool):
-    start, batch = made(), batch_of_rows(rows_of())
+def test_an_adapter_switched_off_is_the_model_below(wrapped: bool, kind: str):
+    start, batch = made(kind), batch_of_rows(rows_of())
     expected = answer_logps(start, batch).detach()
     policy = with_adapter(copy.deepcopy(start), dropout=0.5).train()
     outer = torch.nn.Module()
