@@ -117,7 +117,9 @@ def test_the_version(inarch_says):
     assert inarch_says("--version") == (0, f"inarch {inarch.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["align", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["merge", "--help"], ["align", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     code = """if True:
         import atexit, sys
