@@ -24,7 +24,6 @@ from inarch.flows import _prune_lab, prune
 from inarch.io.models import load_model
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS
-from inarch.report._prune import loss_at
 from inarch.settings import load
 
 RATIOS = (0.1, 0.2, 0.3)
@@ -88,7 +87,7 @@ def one_round(
     settings = load(prune.PruneRun, None, [*flags, f"compare={json.dumps(compare)}"])
     found = judged(settings, held_out, out)
     curves = {
-        method: {str(r): math.exp(loss_at(curve, r, "held_out") or math.nan) for r in RATIOS}
+        method: {str(r): perplexity_at(curve, r) for r in RATIOS}
         for method, curve in found["curves"].items()
     }
     order = " ".join(f"{entry['kind']}{entry['layer']}" for entry in found["order"])
@@ -98,6 +97,11 @@ def one_round(
         "whole": math.exp(found["curves"]["block_pruner"][0]["held_out"]),
         "curves": curves,
     }
+
+
+def perplexity_at(curve: list[dict[str, float]], share: float) -> float:
+    """Return the perplexity at the first step that removes a share; NaN: there is none."""
+    return next((math.exp(row["held_out"]) for row in curve if row["share"] >= share), math.nan)
 
 
 def judged(settings: prune.PruneRun, held_out: list[str], out: Path) -> dict[str, object]:

@@ -101,8 +101,12 @@ def test_many_layers_take_several_lines(capsys: pytest.CaptureFixture[str]) -> N
     cut = row | {"name": "cut", "num_removed": 1, "removed_share": 0.1, "saved_share": 0.05}
     show_pruned({
         "num_layers": 70, "order": [{"kind": "mlp", "layer": 65, "score": 1.0}],
-        "models": [row, cut], "curves": {"block_pruner": []},
+        "models": [row, cut], "curves": {"block_pruner": []}, "empty": [["mha", 69]],
+        "workload": {"prompt_tokens": 1, "batch_size": 1, "rounds": 1},
     })  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     marks = [line.split(maxsplit=1)[1] for line in lines if line.startswith("feed-forward")]
     assert marks == ["·" * 60, "·····█····"]
+    other = [line.split(maxsplit=1)[1] for line in lines if line.startswith("attention")]
+    assert other == ["·" * 60, "·········○"]
+    assert any("gone before" in line for line in lines)

@@ -123,6 +123,16 @@ def test_a_single_text_is_cut_in_two(tmp_path: Path, tokenizer: Tokenizer) -> No
     assert end.startswith("Line 30 of")
 
 
+def test_a_single_text_without_a_place_to_cut_is_read_whole(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    path = tmp_path / "one.txt"
+    path.write_text("中文🌍" * 40, encoding="utf-8")
+    found = calibrate(CalibrationSettings(path=str(path), length=16), tokenizer, None)
+    assert found.held_out is None
+    assert found.facts["num_rows"] > 1
+
+
 def test_a_tokenizer_without_begin_token_adds_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = texts_file(tmp_path, 3)
     settings = CalibrationSettings(path=path, length=8, bos=False)

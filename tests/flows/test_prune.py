@@ -22,6 +22,7 @@ from inarch.prune._rows import Rows
 from inarch.prune._verify import verify
 from inarch.prune.settings import SearchSettings
 from inarch.report import build
+from inarch.report._prune import verdict
 from inarch.settings import load
 from tests.tiny import TEXT, byte_level
 
@@ -206,6 +207,29 @@ def test_an_order_is_followed_and_gone_on_with(
     assert [(e["kind"], e["layer"]) for e in found["order"]] == [block for block, _ in direct]
 
 
+def test_an_order_of_another_model_is_refused(
+    pruned: Path, model: Path, texts: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    tokenizer = byte_level()
+    new_model(CONFIG, len(tokenizer), seed=2).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    flag = f"order={json.dumps(str(pruned / 'order.json'))}"
+    with pytest.raises(DataError, match=r"is an order of .*模型"):
+        flow.run(settings(other, texts, "target.blocks=[2]", flag), tmp_path / "out")
+
+
+def test_what_is_saved_and_what_the_last_step_adds_is_told(
+    model: Path, texts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ("target.ratio=[0.02]", "method.name=block_pruner", "method.kinds=mlp")
+    found = flow.run(settings(model, texts, *more), tmp_path / "out")
+    assert "ratio 0.02: the last step takes it to" in caplog.text
+    assert "--format native holds none" in verdict(found)
+    native = flow.run(settings(model, texts, *more, "format=native"), tmp_path / "native")
+    assert "--format native" not in verdict(native)
+
+
 def test_native_holds_less(model: Path, texts: Path, tmp_path: Path) -> None:
     more = ("target.blocks=[2]", "method.name=block_pruner", "method.kinds=mha")
     plain = flow.run(settings(model, texts, *more), tmp_path / "plain")["models"][-1]
@@ -226,6 +250,9 @@ def test_a_pruned_model_is_pruned_again(pruned: Path, texts: Path, tmp_path: Pat
     before = [(e["kind"], e["layer"]) for e in result(pruned)["order"]]
     assert [(e["kind"], e["layer"]) for e in record["removed_blocks"]] == before
     assert found["order"][0]["score"] == pytest.approx(result(pruned)["order"][2]["score"])
+    num_empty = len(found["empty"])
+    assert num_empty == 2 * found["num_layers"] - (8 - 2)
+    assert f"of {2 * found['num_layers'] - num_empty} are gone" in verdict(found)
 
 
 def test_paired_removal_leaves_whole_layers(model: Path, texts: Path, tmp_path: Path) -> None:
@@ -324,7 +351,7 @@ def test_a_latency_is_a_share_of_what_blocks_take(
 def test_the_report_shows_a_run_and_an_unfinished_one(pruned: Path, tmp_path: Path) -> None:
     page = build(pruned, tmp_path / "page.html").read_text()
     found = result(pruned)
-    assert f"{math.exp(found['models'][-1]['held_out']):,.4g}" in page
+    assert f"{math.exp(found['models'][-1]['held_out']):.4g}" in page
     assert "block_influence" in page
     ties = sum(step["margin"] < 2 * step["margin_error"] for step in found["steps"])
     assert (f"{ties} of 3 steps were ties" if ties else "No step was a tie") in page
@@ -340,9 +367,13 @@ def test_the_report_shows_a_run_and_an_unfinished_one(pruned: Path, tmp_path: Pa
 
 
 def test_an_order_outlives_a_format_that_cannot_hold_it(
-    model: Path, texts: Path, tmp_path: Path
+    model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = ("target.blocks=[1]", "method.name=block_pruner", "method.kinds=mha")
+    with pytest.raises(SettingsError, match="multiple of 256"):  # at once
+        flow.run(settings(model, texts, *more, "format=gguf-safe"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    monkeypatch.setattr(flow, "refuse_format", lambda settings: None)
     with pytest.raises(SettingsError, match=r"multiple of 256.*order\.json"):
         flow.run(settings(model, texts, *more, "format=gguf-safe"), tmp_path / "out")
     flag = f"order={json.dumps(str(tmp_path / 'out/order.json'))}"

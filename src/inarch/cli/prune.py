@@ -18,7 +18,9 @@ def prune(  # noqa: PLR0913  (a flag each)
     ],
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="FILE", help="Texts or chats to judge blocks on."),
+        typer.Option(
+            "--data", metavar="FILE", help="Rows of `text` or `messages` to judge blocks on."
+        ),
     ] = None,
     ratio: Annotated[
         list[float] | None,
@@ -37,13 +39,18 @@ def prune(  # noqa: PLR0913  (a flag each)
         list[float] | None,
         typer.Option("--latency", help="Or: share of the time per written token to save."),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Default: block_pruner.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", help="block_pruner (default), one_shot, sleb, ...: see docs/methods."
+        ),
+    ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option("--compare", metavar="METHOD", help="Score another method's order beside."),
     ] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="plain, native or gguf-safe.")
+        str | None, typer.Option("--format", help="plain (default), native or gguf-safe.")
     ] = None,
     heal: Annotated[
         Path | None,

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from inarch.cli import show
-from inarch.report._prune import COLUMNS, loss_at, perplexity, verdict
+from inarch.report._prune import COLUMNS, legend, reached, verdict
 from inarch.report._words import percent
 
-_KEPT, _GONE = "·", "█"
+_KEPT, _GONE, _EMPTY = "·", "█", "○"
 _LABELS = {"mha": "attention   ", "mlp": "feed-forward"}
 _WIDTH = 60
 """Layers on a line."""
@@ -21,10 +21,11 @@ def show_pruned(found: Mapping[str, Any]) -> None:
     """Print what `inarch.flows.prune.run` returned."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("", *COLUMNS):
-        table.add_column(title, justify="right" if title else "left", no_wrap=not title)
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for row in found["models"]:
         table.add_row(Text(row["name"]), *(text(row) for text in COLUMNS.values()))
     show.output.print(table)
+    show.output.print(legend(found), "\n", style="dim", markup=False, highlight=False)
     _show_blocks(found)
     if len(found["curves"]) > 1:
         _show_methods(found)
@@ -32,16 +33,18 @@ def show_pruned(found: Mapping[str, Any]) -> None:
 
 
 def _show_blocks(found: Mapping[str, Any]) -> None:
-    gone = {(entry["kind"], entry["layer"]) for entry in found["order"]}
+    marked = dict.fromkeys(map(tuple, found["empty"]), _EMPTY)
+    marked |= {(entry["kind"], entry["layer"]): _GONE for entry in found["order"]}
     for start in range(0, found["num_layers"], _WIDTH):
         layers = range(start, min(start + _WIDTH, found["num_layers"]))
         tens = "".join(str(layer // 10) if layer % 10 == 0 else " " for layer in layers)
         ones = "".join(str(layer % 10) for layer in layers)
         show.output.print(f"layer         {tens}\n              {ones}", highlight=False)
         for kind, label in _LABELS.items():
-            marks = "".join(_GONE if (kind, layer) in gone else _KEPT for layer in layers)
+            marks = "".join(marked.get((kind, layer), _KEPT) for layer in layers)
             show.output.print(f"{label}  {marks}", highlight=False)
-    show.output.print(f"{_GONE} removed\n", highlight=False)
+    before = f", {_EMPTY} gone before" if found["empty"] else ""
+    show.output.print(f"{_GONE} removed{before}\n", highlight=False)
 
 
 def _show_methods(found: Mapping[str, Any]) -> None:
@@ -53,6 +56,5 @@ def _show_methods(found: Mapping[str, Any]) -> None:
     for row in cuts:
         table.add_column(f"{percent(row['removed_share'])} gone", justify="right")
     for method, curve in found["curves"].items():
-        losses = (loss_at(curve, row["removed_share"], key) for row in cuts)
-        table.add_row(method, *map(perplexity, losses))
+        table.add_row(method, *(reached(curve, row["removed_share"], key) for row in cuts))
     show.output.print(table)

@@ -114,6 +114,8 @@ def _draw(settings: CalibrationSettings) -> tuple[list[Document], list[Document]
     raws = list(read_raw(DataSettings(path=settings.path, split=settings.split)))
     if len(raws) == 1:
         drawn, others = split_rows(raws, _SHARE_HELD_OUT, settings.seed)
+        if not drawn or not others:  # a text without a place to cut it at
+            drawn, others = raws, []
     else:
         num = min(settings.samples, max(1, round(len(raws) * (1 - _SHARE_HELD_OUT))))
         order = Random(settings.seed).sample(range(len(raws)), len(raws))

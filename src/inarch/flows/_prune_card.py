@@ -46,8 +46,8 @@ def card(
         f"# {settings.label}, pruned",
         "",
         f"`{settings.model}` without {row['num_removed']} of its attention (mha) and feed-forward"
-        f" (mlp) blocks, found by `{settings.method.name}` on `{settings.data.path}` with inarch"
-        f" {__version__}. {row['removed_share']:.2%} of the parameters are removed; this file is"
+        f" (mlp) blocks, {_origin(settings)} with inarch {__version__}."
+        f" {row['removed_share']:.2%} of the parameters are removed; this file is"
         f" {row['saved_share']:.2%} smaller. {_LOADS[settings.format]}",
         "",
         f"Removed, in this order: {removed}.",
@@ -57,6 +57,12 @@ def card(
         *losses,
         "",
     ])  # fmt: skip
+
+
+def _origin(settings: PruneRun) -> str:
+    if settings.order:
+        return f"in the order of `{settings.order}`"
+    return f"found by `{settings.method.name}` on `{settings.data.path}`"
 
 
 def _perplexity(nll: float) -> str:

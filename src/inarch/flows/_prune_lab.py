@@ -40,10 +40,10 @@ class Lab:
             DataError: There is too little text.
         """
         self.settings = settings
-        self.tokenizer = load_tokenizer(settings.tokenizer_path)
         device = settings.devices[0] if settings.devices else _device()
         dtype = None if settings.dtype == "auto" else DTYPES[settings.dtype]
         self.model = BlockModel.of(load_model(settings.model, dtype=dtype, device=device))
+        self.tokenizer = load_tokenizer(settings.tokenizer_path)
         limit = max_positions(self.model.model.config)
         self.texts = calibrate(settings.data, self.tokenizer, limit)
         self.sizes = _sizes.measure(self.model)

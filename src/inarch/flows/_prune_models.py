@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from inarch.prune._cut import cut
 from inarch.prune._fold import folded, folds_of
 from inarch.prune._verify import verify
 
+logger = logging.getLogger(__name__)
+
 MODEL, HEALED = "model", "healed"
+_OVERSHOOT = 0.05
+"""Share of the parameters beyond a ratio that is worth a word."""
 Row = dict[str, Any]
 _CHECKED_TOKENS = 64
 """Of the text on which a saved model is compared with the masked one."""
@@ -56,6 +61,13 @@ def cut_models(
         name = "cut" if single else f"{settings.target.kind} {value:g}"
         folder = MODEL if single else f"{MODEL}-{value:g}"
         row = _row(lab, name, folder, first, curve[len(first)])
+        if settings.target.kind == "ratio" and row["removed_share"] > value + _OVERSHOOT:
+            logger.warning(
+                "ratio %g: the last step takes it to %.1f %%; before it were %.1f %%",
+                value,
+                100 * row["removed_share"],
+                100 * lab.share(first[:-1]),
+            )
         _save(lab, first, out / folder, [rows[0], row])
         rows.append(row)
     return rows

@@ -53,6 +53,8 @@ def find_order(
     found = [step_of(row) for row in read_metrics(journal)] if journal.exists() else []
     if enough(found):
         return until(found, enough)
+    if found:
+        logger.info("%s: going on after %d steps", name, len(found))
     steps = METHODS[name].steps(subject, settings, (*before, *found))
     began = time.monotonic()
     with track(name, None, "steps", done=len(found)) as advance:
@@ -104,17 +106,27 @@ def flat(steps: Sequence[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def read_order(path: str, blocks: Sequence[Block]) -> list[Step]:
+def read_order(path: str, blocks: Sequence[Block], model_digest: str) -> list[Step]:
     """Return the steps of an ``order.json`` of ours, or of a list of the reference code.
 
+    Args:
+        path: The file.
+        blocks: Of the model.
+        model_digest: Of the model.
+
     Raises:
-        DataError: It is neither, or names a block that the model does not have.
+        DataError: It is neither, is of another model, or names a block that this one does not have.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
         found = json.loads(text)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); expected an order") from None
+    if isinstance(found, dict) and found.get("model_digest", model_digest) != model_digest:
+        raise DataError(
+            f"{path}: is an order of {found.get('model')}, whose weights are not those of this"
+            " model; expected an order of its own; leave order out to search"
+        )
     if isinstance(found, dict) and "steps" in found:
         try:
             steps = [step_of(row) for row in found["steps"]]

@@ -24,7 +24,9 @@ from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS, Unit, _sizes, _units
 from inarch.prune._blocks import BlockModel
 from inarch.prune._cost import num_passes, plain_work, search_work
+from inarch.prune._deci import refuse_unlike_llama
 from inarch.prune._lane import Work
+from inarch.prune._native import stock_config
 from inarch.prune._sizes import Sizes
 
 _UNKNOWN = "unknown"
@@ -42,8 +44,27 @@ class _Model(NamedTuple):
     max_positions: int | None
 
 
+def refuse_format(settings: PruneRun) -> None:
+    """Refuse a format that cannot hold what the search is likely to leave, before the search.
+
+    Raises:
+        SettingsError: The model's config alone says so.
+    """
+    if settings.format == "gguf-safe" and not getattr(settings.method.own(), "paired", False):
+        try:
+            config = AutoConfig.from_pretrained(settings.model, trust_remote_code=False)
+        except (OSError, ValueError):
+            return  # told when the model is loaded
+        refuse_unlike_llama(stock_config(config))
+
+
 def plan(settings: PruneRun, healing: HealSettings | None = None) -> dict[str, object]:
-    """Return what a run will take, by what it is."""
+    """Return what a run will take, by what it is.
+
+    Raises:
+        SettingsError: The format cannot hold the model.
+    """
+    refuse_format(settings)
     model = _model(settings)
     num_tokens, source = _tokens(settings, model)
     facts: dict[str, object] = {"calibration tokens": f"{num_tokens:,} ({source})"}
@@ -67,10 +88,12 @@ def _search_facts(settings: PruneRun, model: _Model, num_tokens: int) -> dict[st
     width = model.blocks.model.config.get_text_config().hidden_size
     itemsize = model.blocks.model.dtype.itemsize
     state_gib = min(settings.search.state_gib, _state_bytes(model, num_tokens, width, itemsize))
+    saved = _sizes.shed_frac(sizes, gone, settings.format)
     facts: dict[str, object] = {
         "parameters": sizes.total.parameters,
         "blocks": len(model.blocks.blocks),
         "about to go": f"{names['mha']} attention, {names['mlp']} feed-forward: {share:.1%}",
+        "the saved model": f"about {saved:.1%} smaller, as {settings.format}",
         "memory": f"{sizes.total.bytes / 2**30:.3g} GiB of weights, {state_gib:.3g} of states",
     }
     method = METHODS[settings.method.name]
@@ -90,7 +113,7 @@ def _search_facts(settings: PruneRun, model: _Model, num_tokens: int) -> dict[st
     return facts | {
         "forwards": num_passes(first, steps),
         "blocks run": f"{ours.blocks:,} of {plain.blocks:,} of the plain algorithm",
-        "time": f"{times[1]} on {device}; the plain algorithm {times[0]}",
+        "time of the search": f"{times[1]} on {device}; the plain algorithm {times[0]}",
     }
 
 

@@ -26,10 +26,11 @@ from inarch.flows._prune_order import (
     as_row,
     find_order,
     flat,
+    gone_by,
     read_order,
     until,
 )
-from inarch.flows._prune_plan import plan
+from inarch.flows._prune_plan import plan, refuse_format
 from inarch.flows._prune_settings import COSTS_ONLY, MethodSettings, PruneRun
 from inarch.io.files import digest_file, digest_folder, write_atomic, write_json
 from inarch.io.runs import stage
@@ -60,6 +61,7 @@ def run(settings: PruneRun, out: Path, healing: HealSettings | None = None) -> d
         inputs["order"] = digest_file(settings.order)
     if healing:
         own["heal"] = to_dict(healing)
+    refuse_format(settings)
     with stage(out, STAGE, own, inputs) as opened:
         if not opened.done:
             found = _prune(Lab(settings), out, healing)
@@ -86,6 +88,7 @@ def _prune(lab: Lab, out: Path, healing: HealSettings | None) -> dict[str, Any]:
         "method": settings.method.name,
         "format": settings.format,
         "num_layers": lab.model.num_layers,
+        "empty": [list(block) for block in gone_by(lab.before)],
         "order": flat(steps),
         "steps": [as_row(step) for step in steps],
         "calibration": {**lab.texts.facts, "digest": lab.texts.digest},
@@ -103,7 +106,8 @@ def _search(lab: Lab, method: MethodSettings, journal: Path, enough: Enough) -> 
         SettingsError: The target is out of reach.
     """
     settings = lab.settings
-    given = read_order(settings.order, lab.model.blocks) if settings.order else []
+    digest = _digest(settings.model)
+    given = read_order(settings.order, lab.model.blocks, digest) if settings.order else []
     if given and enough(given):
         return until(given, enough)
     before = [*lab.before, *given]
@@ -142,6 +146,7 @@ def _write_orders(lab: Lab, steps: Sequence[Step], out: Path) -> None:
         temp.write_text(write_list(steps))
     write_json(out / ORDER, {
         "model": lab.settings.model,
+        "model_digest": _digest(lab.settings.model),
         "method": to_dict(lab.settings.method),
         "data_digest": lab.texts.digest,
         "steps": [as_row(step) for step in steps],

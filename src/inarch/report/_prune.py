@@ -17,6 +17,8 @@ from inarch.report.layers import LayerMap
 
 RESULT = "pruned.json"
 _NAMES = {"mha": "attention", "mlp": "feed-forward"}
+_LITTLE = 0.9
+"""Share of what was removed below which a saved model is said to save little."""
 _WORST = 2.0
 """Nats above the whole model's loss at which curves leave the plot."""
 
@@ -54,19 +56,28 @@ def verdict(found: Mapping[str, Any]) -> str:
     kinds = [entry["kind"] for entry in found["order"][: last["num_removed"]]]
     where = "held_out" if last["held_out"] is not None else "nll"
     text = "text that it was not chosen on" if where == "held_out" else "the calibration text"
-    return (
+    num_blocks = 2 * found["num_layers"] - len(found["empty"])
+    said = (
         f"{kinds.count('mha')} attention and {kinds.count('mlp')} feed-forward blocks of"
-        f" {2 * found['num_layers']} are gone, {percent(last['removed_share'])} of the parameters;"
-        f" the saved model is {percent(last['saved_share'])} smaller. Its perplexity on {text} is"
+        f" {num_blocks} are gone, {percent(last['removed_share'])} of the parameters; the saved"
+        f" model is {percent(last['saved_share'])} smaller. Its perplexity on {text} is"
         f" {perplexity(last[where])}, before it was {perplexity(whole[where])}."
     )
+    if last["saved_share"] < _LITTLE * last["removed_share"]:
+        said += (
+            " In the format plain a lone block keeps a partner of zeros; --format native holds"
+            " none, and with --set method.paired=true none is needed."
+        )
+    return said
 
 
 def perplexity(nll: float | None) -> str:
-    """Return exp of a loss in three digits."""
+    """Return exp of a loss in four digits, or two and a power of ten."""
     if nll is None:
         return "–"
-    return "over 1e9" if nll > math.log(1e9) else f"{math.exp(nll):,.4g}"
+    if nll > math.log(1e9):
+        return "over 1e9"
+    return f"{math.exp(nll):.4g}" if nll < math.log(1e4) else f"{math.exp(nll):.1e}"
 
 
 def _facts(found: Mapping[str, Any]) -> Markup:
@@ -81,10 +92,10 @@ def _facts(found: Mapping[str, Any]) -> Markup:
 
 
 COLUMNS = {
-    "parameters": lambda row: compact(row["parameters"]),
+    "params": lambda row: compact(row["parameters"]),
     "layers": lambda row: count(row["num_layers"]),
     "size": lambda row: f"{compact(row['bytes'])}B",
-    "KV/token": lambda row: f"{compact(row['kv_bytes'])}B",
+    "KV/tok": lambda row: f"{compact(row['kv_bytes'])}B",
     "reads": lambda row: _ms(row["prefill_s"]),
     "writes": lambda row: _ms(row["decode_s"]),
     "ppl": lambda row: perplexity(row["nll"]),
@@ -96,11 +107,16 @@ COLUMNS = {
 def models_table(found: Mapping[str, Any]) -> Markup:
     """Return the sizes, times and perplexities of all models."""
     rows = [(row["name"], *(text(row) for text in COLUMNS.values())) for row in found["models"]]
-    note = (
-        "Reads: time to read a prompt of {prompt_tokens} tokens; writes: time per further token;"
-        " batch of {batch_size}, medians of {rounds} turns. Ppl: on the calibration rows."
+    return table(("", *COLUMNS), rows, "Models", legend(found))
+
+
+def legend(found: Mapping[str, Any]) -> str:
+    """Return what the columns of the table of models mean."""
+    return (
+        "KV/tok: what a token takes in the cache; a layer without attention keeps two numbers."
+        " Reads: time to read a prompt of {prompt_tokens} tokens; writes: time per further token;"
+        " batch of {batch_size}, the least of {rounds} turns. Ppl: on the calibration rows."
     ).format(**found["workload"])
-    return table(("", *COLUMNS), rows, "Models", note)
 
 
 def _ms(seconds: float | None) -> str:
@@ -199,18 +215,19 @@ def _methods(found: Mapping[str, Any]) -> list[Part]:
     targets = [row for row in found["models"] if row["num_removed"] and not row["healed"]]
     key = "held_out" if targets[0]["held_out"] is not None else "nll"
     rows = [
-        (method, *(perplexity(loss_at(curve, row["removed_share"], key)) for row in targets))
+        (method, *(reached(curve, row["removed_share"], key) for row in targets))
         for method, curve in found["curves"].items()
     ]
     head = ["", *(f"{percent(row['removed_share'])}" for row in targets)]
     note = (
-        "Each method at its first step that removes at least as much, so methods that remove whole"
-        " layers may have removed more."
+        "Each method at its first step that removes at least as much; in brackets what it has then"
+        " removed."
     )
     where = "held out" if key == "held_out" else "on the calibration rows"
     return [heading("Against other methods"), table(head, rows, f"Perplexity, {where}", note)]
 
 
-def loss_at(curve: Sequence[Mapping[str, Any]], share: float, key: str) -> float | None:
-    """Return the loss of a method at its first step that removes a share; None: it never does."""
-    return next((row[key] for row in curve if row["share"] >= share - 1e-9), None)
+def reached(curve: Sequence[Mapping[str, Any]], share: float, key: str) -> str:
+    """Return the perplexity of a method at its first step that removes a share, and what it has."""
+    row = next((row for row in curve if row["share"] >= share - 1e-9), None)
+    return "–" if row is None else f"{perplexity(row[key])} ({percent(row['share'])})"
