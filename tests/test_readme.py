@@ -42,6 +42,16 @@ def workplace(tmp_path_factory) -> Path:
         for text in TEXT
     ]
     (folder / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    user, answers = {"role": "user", "content": "q"}, [*TEXT, *TEXT]
+    triples = [
+        {
+            "prompt": [user],
+            "chosen": [{"role": "assistant", "content": text} for text in answers[i : i + 2]],
+            "rejected": [{"role": "assistant", "content": answers[i + 2]}],
+        }
+        for i in range(len(TEXT))
+    ]
+    (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in triples))
     (folder / "notes.txt").write_text("\n".join(TEXT))
     for seed, name in enumerate(("chat", "code"), 3):
         save_model(folder / "models" / name, byte_level(), seed=seed)

@@ -2,51 +2,26 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from inarch.align import METHODS, AlignMethod
 from inarch.align._rows import PreferenceSettings
+from inarch.flows._method import MethodChoice
 from inarch.flows.recipe import ModelSettings
-from inarch.settings import Settings, nearest, to_dict, validate
+from inarch.settings import Settings, to_dict
 from inarch.train.settings import TrainSettings
 
 
-class MethodSettings(Settings):
-    """A preference method and its settings. A bare string is its name."""
+class MethodSettings(MethodChoice):
+    """A preference method."""
 
+    table = METHODS
     name: str = "wrpo"
-    """One of the methods under docs/methods."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Those of the method; see its card."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, dict) and "settings" not in value:
-            own = {key: each for key, each in value.items() if key != "name"}
-            return {"settings": own} | ({"name": value["name"]} if "name" in value else {})
-        return value
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.name not in METHODS:
-            raise ValueError(
-                f"found the method {self.name!r}, expected one of {', '.join(METHODS)}"
-                f"{nearest(self.name, [*METHODS])}"
-            )
-        self.own()
-        return self
 
     @property
     def method(self) -> AlignMethod:
         """Return the method's line of the table."""
         return METHODS[self.name]
-
-    def own(self) -> Any:
-        """Return the settings of the method."""
-        return validate(self.method.settings, self.settings, f"method {self.name}")
 
 
 class AlignRun(Settings):

@@ -6,47 +6,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from inarch.flows._calibration import CalibrationSettings
+from inarch.flows._method import MethodChoice
 from inarch.prune import METHODS
 from inarch.prune._sizes import Target
 from inarch.prune._subject import Formula
 from inarch.prune.laco import LacoSettings
 from inarch.prune.settings import SearchSettings
-from inarch.settings import Settings, nearest, validate
+from inarch.settings import Settings
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
-class MethodSettings(Settings):
-    """A pruning method and its settings. A bare string is its name."""
+class MethodSettings(MethodChoice):
+    """A pruning method."""
 
+    table = METHODS
     name: str = "block_pruner"
-    """One of the methods under docs/methods."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Those of the method; see its card."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, dict) and "settings" not in value:
-            own = {key: each for key, each in value.items() if key != "name"}
-            return {"settings": own} | ({"name": value["name"]} if "name" in value else {})
-        return value
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.name not in METHODS:
-            raise ValueError(
-                f"found the method {self.name!r}, expected one of {', '.join(METHODS)}"
-                f"{nearest(self.name, [*METHODS])}"
-            )
-        self.own()
-        return self
-
-    def own(self) -> Any:
-        """Return the settings of the method."""
-        return validate(METHODS[self.name].settings, self.settings, f"method {self.name}")
 
     @property
     def formula(self) -> Formula:
