@@ -99,7 +99,7 @@ COLUMNS = {
     "reads": lambda row: _ms(row["prefill_s"]),
     "writes": lambda row: _ms(row["decode_s"]),
     "ppl": lambda row: perplexity(row["nll"]),
-    "held out": lambda row: perplexity(row["held_out"]),
+    "unseen": lambda row: perplexity(row["held_out"]),
 }
 """Title and content of each column of the table of models."""
 
@@ -115,7 +115,8 @@ def legend(found: Mapping[str, Any]) -> str:
     return (
         "KV/tok: what a token takes in the cache; a layer without attention keeps two numbers."
         " Reads: time to read a prompt of {prompt_tokens} tokens; writes: time per further token;"
-        " batch of {batch_size}, the least of {rounds} turns. Ppl: on the calibration rows."
+        " batch of {batch_size}, the least of {rounds} turns. Ppl: on the calibration rows; unseen: on"
+        " others of the same file."
     ).format(**found["workload"])
 
 
