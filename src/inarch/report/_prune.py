@@ -115,8 +115,8 @@ def legend(found: Mapping[str, Any]) -> str:
     return (
         "KV/tok: what a token takes in the cache; a layer without attention keeps two numbers."
         " Reads: time to read a prompt of {prompt_tokens} tokens; writes: time per further token;"
-        " batch of {batch_size}, the least of {rounds} turns. Ppl: on the calibration rows; unseen: on"
-        " others of the same file."
+        " batch of {batch_size}, the least of {rounds} turns. Ppl: on the calibration rows; unseen:"
+        " on others of the same file."
     ).format(**found["workload"])
 
 
