@@ -1,12 +1,8 @@
 """``inarch align`` from the command line."""
 
-import logging
-import sys
 from pathlib import Path
 
 import pytest
-
-from inarch.cli import main as cli
 
 RECIPE = """
 model: models/sft
@@ -21,18 +17,6 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("w.yaml").write_text(RECIPE)
     return "w.yaml"
-
-
-@pytest.fixture
-def inarch_says(capsys, monkeypatch):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["inarch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    yield run
-    logging.getLogger("inarch").handlers = []
 
 
 @pytest.fixture

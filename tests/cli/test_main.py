@@ -29,20 +29,6 @@ def recipe(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def inarch_says(capsys, monkeypatch):
-    """A function that runs the command line here, and returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["inarch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    yield run
-    logging.getLogger("inarch").handlers = []
-
-
-@pytest.fixture
 def calls(monkeypatch):
     """What the flows are called with, instead of running them."""
     from inarch.flows import fuse, teach

@@ -1,6 +1,7 @@
 """Checkpoints as they lie on disk: views of numbers, ties, fingerprints."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,27 @@ def test_memory_is_given_back(tmp_path):
         checkpoint.forget("b", 5)
         assert resident() <= array.nbytes / 8  # pages that the kernel maps beside those asked for
         assert np.array_equal(checkpoint.raw("a"), array)  # and can be read again
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="needs Linux")
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_only_what_is_not_in_memory_is_read_ahead(tmp_path, monkeypatch, is_cached):
+    save(tmp_path, {"a": np.zeros(5000, np.float32)})
+    read, advised = [], []
+
+    def preadv(opened, buffers, at, flags):
+        read.append((at, flags))
+        if not is_cached:
+            raise BlockingIOError
+        return 1
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with Checkpoint.open(tmp_path) as checkpoint:
+        monkeypatch.setattr(checkpoint, "_advise", lambda *args: advised.append(args))
+        checkpoint.will_need("a")
+    assert all(flags == os.RWF_NOWAIT for _, flags in read)
+    assert advised == ([] if is_cached else [("MADV_WILLNEED", "a", 0, None)])
+    assert not is_cached or read[-1][0] - read[0][0] == 4 * 5000 - 1
 
 
 def test_threads_read_while_others_forget(tmp_path):

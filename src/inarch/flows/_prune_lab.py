@@ -11,13 +11,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from inarch.evaluate import Workload, measure_speed
 from inarch.flows._calibration import calibrate
 from inarch.flows._prune_order import Enough, gone_by, losses_along
 from inarch.flows._prune_settings import MethodSettings, PruneRun
-from inarch.io.models import DTYPES, load_model, max_positions
+from inarch.io.models import DTYPES, load_model, max_positions, pick_device
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import Step, _sizes
 from inarch.prune._blocks import BlockModel
@@ -40,7 +38,7 @@ class Lab:
             DataError: There is too little text.
         """
         self.settings = settings
-        device = settings.devices[0] if settings.devices else _device()
+        device = settings.devices[0] if settings.devices else pick_device()
         dtype = None if settings.dtype == "auto" else DTYPES[settings.dtype]
         self.model = BlockModel.of(load_model(settings.model, dtype=dtype, device=device))
         self.tokenizer = load_tokenizer(settings.tokenizer_path)
@@ -98,8 +96,3 @@ class Lab:
             }
             for num, nll, held_out in zip(numbers, *losses, strict=True)
         ]
-
-
-def _device() -> str:
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return str(found or "cpu")

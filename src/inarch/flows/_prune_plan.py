@@ -19,7 +19,7 @@ from inarch.flows._heal import CUT, HealSettings, runs
 from inarch.flows._plan import operations_per_s
 from inarch.flows._plan import plan as plan_fuse
 from inarch.flows._prune_settings import MethodSettings, PruneRun
-from inarch.io.models import DTYPES, max_positions, quiet_transformers
+from inarch.io.models import DTYPES, max_positions, pick_device, quiet_transformers
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS, Unit, _sizes, _units
 from inarch.prune._blocks import BlockModel
@@ -102,7 +102,7 @@ def _search_facts(settings: PruneRun, model: _Model, num_tokens: int) -> dict[st
     rule = _rule(settings.method, model.blocks)
     plain = plain_work(model.blocks.blocks, order, rule)
     ours = search_work(model.blocks.blocks, order, rule, settings.search)
-    device = settings.devices[0] if settings.devices else "cpu"
+    device = settings.devices[0] if settings.devices else pick_device()
     speed = operations_per_s(device)
     times = [
         timedelta(seconds=round(_operations(sizes, work, num_tokens) / speed))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.errors import SettingsError
+from inarch.flows._corpus import data_digest
 from inarch.flows._heal import HealSettings
 from inarch.flows._prune_lab import WORKLOAD, Lab
 from inarch.flows._prune_models import cut_models, heal_model
@@ -54,9 +55,9 @@ def run(settings: PruneRun, out: Path, healing: HealSettings | None = None) -> d
         SettingsError: The target cannot be reached, or the folder is of another run.
     """
     own = {name: value for name, value in to_dict(settings).items() if name not in COSTS_ONLY}
-    inputs = {"model": _digest(settings.model), "data": _digest(settings.data.path)}
+    inputs = {"model": digest_folder(settings.model), "data": data_digest(settings.data.path)}
     if settings.tokenizer:
-        inputs["tokenizer"] = _digest(settings.tokenizer)
+        inputs["tokenizer"] = digest_folder(settings.tokenizer)
     if settings.order:
         inputs["order"] = digest_file(settings.order)
     if healing:
@@ -106,7 +107,7 @@ def _search(lab: Lab, method: MethodSettings, journal: Path, enough: Enough) -> 
         SettingsError: The target is out of reach.
     """
     settings = lab.settings
-    digest = _digest(settings.model)
+    digest = digest_folder(settings.model)
     given = read_order(settings.order, lab.model.blocks, digest) if settings.order else []
     if given and enough(given):
         return until(given, enough)
@@ -146,16 +147,8 @@ def _write_orders(lab: Lab, steps: Sequence[Step], out: Path) -> None:
         temp.write_text(write_list(steps))
     write_json(out / ORDER, {
         "model": lab.settings.model,
-        "model_digest": _digest(lab.settings.model),
+        "model_digest": digest_folder(lab.settings.model),
         "method": to_dict(lab.settings.method),
         "data_digest": lab.texts.digest,
         "steps": [as_row(step) for step in steps],
     })  # fmt: skip
-
-
-def _digest(path: str) -> str:
-    """Return what identifies a file or folder; of what is on the hub, its name."""
-    place = Path(path)
-    return (
-        digest_folder(place) if place.is_dir() else digest_file(place) if place.is_file() else path
-    )

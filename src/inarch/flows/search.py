@@ -34,6 +34,7 @@ from inarch.flows._search_settings import (
 from inarch.flows._space import Floats, Space, Values
 from inarch.io.files import append_metrics, digest_file, read_metrics, remove
 from inarch.io.hub import find_folder
+from inarch.io.models import pick_device
 from inarch.io.progress import track
 from inarch.io.runs import Stage, stage
 from inarch.merge import MergeConfig
@@ -132,7 +133,7 @@ class _Lab:
         self.path = out / TRIALS
         self.rows = read_metrics(self.path) if self.path.exists() else []
         self.options = merge.MergeOptions(threads=settings.threads)
-        self.device = _pick_device(settings.device)
+        self.device = pick_device(settings.device)
 
     @cached_property
     def judge(self) -> Judge:
@@ -257,11 +258,3 @@ def _finish(lab: _Lab, opened: Stage) -> dict[str, Any]:
     score = lab.settings.score
     opened.note(failed=failed, unit=score.unit, lower_is_better=score.lower_is_better)
     return best | {"held_out": opened.facts["held_out"]}
-
-
-def _pick_device(wish: str) -> str:
-    """Return the torch device that a setting means."""
-    import torch
-
-    accelerator = torch.accelerator.current_accelerator() if wish == "auto" else None
-    return accelerator.type if accelerator else "cpu"

@@ -1,14 +1,12 @@
 """``teach``: what each model of a run believes about the corpus, kept on disk shard by shard."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
-import torch
 from pyarrow import ArrowInvalid
 
 from inarch.data import Reader, read
@@ -16,7 +14,7 @@ from inarch.errors import SettingsError
 from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
 from inarch.flows.recipe import FuseRun, ModelSettings
 from inarch.io.files import digest_folder
-from inarch.io.models import DTYPES, head_width, load_model, new_model
+from inarch.io.models import DTYPES, head_width, load_model, new_model, pick_device
 from inarch.io.progress import track
 from inarch.io.runs import is_first_process, stage
 from inarch.records import Beliefs, Document
@@ -138,13 +136,7 @@ class HasDevice(Protocol):
 
 def device_of(settings: HasDevice) -> str:
     """Return the torch device of a run."""
-    if settings.device == "cpu":
-        return "cpu"
-    accelerator = torch.accelerator.current_accelerator()
-    if accelerator is None:
-        return "cpu"
-    # Under a launcher, each process has an accelerator of its own.
-    return f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
+    return pick_device(settings.device)
 
 
 def model_digest(model: ModelSettings) -> str:

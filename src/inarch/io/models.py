@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -120,6 +121,15 @@ def _explain_values(model_type: str) -> Iterator[None]:
         raise SettingsError(
             f"this config makes no {model_type} language model: {_reason(error)}"
         ) from error
+
+
+def pick_device(wish: str = "auto") -> str:
+    """Return the torch device that a setting means: ``auto`` is this process's accelerator."""
+    accelerator = torch.accelerator.current_accelerator() if wish == "auto" else None
+    if accelerator is None:
+        return "cpu"
+    # Under a launcher, each process has an accelerator of its own.
+    return f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
 
 
 def head_width(model: PreTrainedModel) -> int:

@@ -10,14 +10,15 @@ V = width of the head, m = sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from inarch.numerics.patch import patched
 
 R = TypeVar("R")
 PerChunk = Callable[[Tensor, slice], Tensor]
@@ -78,23 +79,10 @@ def run_with_head(
         results.append(result)
         return result if isinstance(result, Tensor) else hidden_BTD[..., :0]
 
-    with _replaced(module, stand_in):
+    with patched([(module, stand_in)]):
         logits = model(**inputs, use_cache=False).logits
     # A tensor leaves by the model's own output, where FSDP hangs the hooks of its backward.
     return logits if isinstance(results[0], Tensor) else results[0]
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    own = module.__dict__.get("forward")  # accelerate puts one there
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:  # a bound method left behind would keep the module alive in a cycle
-            del module.forward
-        else:
-            module.forward = own
 
 
 def _bare(model: nn.Module) -> Any:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from inarch.numerics import patched
 from inarch.prune._check import check_kind, is_hollow, try_out
 from inarch.prune._order import Block, Kind
 from inarch.prune._owners import Owners, find_owners
@@ -27,7 +28,6 @@ from inarch.prune._slots import (
     Slot,
     decoder_layers,
     find_slots,
-    patched,
     replayed,
     switched_off,
     unpacked,

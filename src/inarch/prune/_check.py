@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from inarch.errors import WeightsError
+from inarch.numerics import patched
 from inarch.numerics.head import run_with_head
 from inarch.prune._order import Block
 from inarch.prune._resume import entered, watched
-from inarch.prune._slots import Slot, hidden_of, patched, switched_off, unpacked
+from inarch.prune._slots import Slot, hidden_of, switched_off, unpacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

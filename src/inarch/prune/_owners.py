@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from inarch.errors import WeightsError
+from inarch.numerics import Forward, patched
 from inarch.prune._order import Kind
-from inarch.prune._slots import Forward, Slot, hidden_of, packed, patched, standing_in, unpacked
+from inarch.prune._slots import Slot, hidden_of, packed, standing_in, unpacked
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inarch.prune._slots import hidden_of, packed, patched, unpacked
+from inarch.numerics import patched
+from inarch.prune._slots import hidden_of, packed, unpacked
 
 
 @contextmanager

@@ -11,8 +11,7 @@ Shapes: B = batch, T = tokens, D = hidden width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,12 +19,11 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from inarch.errors import WeightsError
+from inarch.numerics import Forward
 from inarch.prune._order import Block, Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Forward = Callable[..., Any]
 
 NAMES: dict[Kind, tuple[tuple[str, ...], ...]] = {
     "mha": (("self_attn",), ("attn",), ("attention",), ("self_attention",)),
@@ -115,23 +113,6 @@ def standing_in(slot: Slot, forward: Forward) -> Iterator[tuple[nn.Module, Forwa
     """Return the modules of a block with forwards of which the last is the given one."""
     yield from ((part, _passed_on) for part in slot.parts[:-1])
     yield slot.parts[-1], forward
-
-
-@contextmanager
-def patched(forwards: Iterable[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    """Give modules other forwards, and back their own at the end, come what may."""
-    with ExitStack() as stack:
-        for module, forward in forwards:
-            stack.callback(_put_back, module, module.__dict__.get("forward"))
-            module.forward = forward
-        yield
-
-
-def _put_back(module: nn.Module, own: Forward | None) -> None:
-    if own is not None:  # accelerate puts one there
-        module.forward = own
-    elif "forward" in module.__dict__:
-        del module.forward
 
 
 # ----------------------------------------------------------------------------------- finding them
