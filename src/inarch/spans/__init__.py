@@ -1,0 +1,1 @@
+"""Text -> the characters that make it toxic."""
