@@ -2,9 +2,9 @@
 
 Source:   "A General Theoretical Paradigm to Understand Learning from Human Preferences",
           arXiv:2310.12036, equation 17.
-Differs:  the equation's log-probs are those of whole answers (``normalise: sum``); TRL divides
-          them by the tokens and reports that the authors' results are of that form, which is the
-          default here (``normalise: token``).
+Differs:  nothing by default: log-probs are those of whole answers, as in the equation. TRL divides
+          them by the tokens, and reports that the authors' results are of that form; that is
+          ``normalise: token``.
 Shapes:   B = pairs in the batch.
 """
 
@@ -22,15 +22,15 @@ class IpoSettings(Settings):
 
     beta: PositiveFloat = 0.1
     """The paper's tau: the gap is drawn to 1 / (2 beta) nats."""
-    normalise: Literal["token", "sum"] = "token"
-    """Log-ratios per token, as in TRL, or of whole answers, as in the equation and OpenRLHF."""
+    normalise: Literal["sum", "token"] = "sum"
+    """Log-ratios of whole answers, as in the equation and OpenRLHF, or per token, as in TRL."""
 
 
 def ipo(policy: PairLogps, reference: PairLogps, settings: IpoSettings) -> LossOut:
     r"""Return the sum of (h - 1 / (2 beta))^2, with h = rho(chosen) - rho(rejected).
 
     rho(y) = log pi(y|x) - log pi_ref(y|x), summed over the answer, in nats; divided by its
-    tokens unless ``normalise`` is ``sum``. Metrics are those of `dpo`, with rewards beta rho(y).
+    tokens if ``normalise`` is ``token``. Metrics are those of `dpo`, with rewards beta rho(y).
 
     Args:
         policy: Log-probs under the model in training, summed over answers, each ``[B]``; with
