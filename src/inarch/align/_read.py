@@ -128,7 +128,7 @@ def _split(
     if turns:  # the column `prompt`, where there is one, repeats them
         return turns, texts, label
     if "prompt" in given:
-        return _prompt(given["prompt"], where), texts, label
+        return read_prompt(given["prompt"], where), texts, label
     if set(texts) != {"chosen", "rejected"}:
         raise DataError(f"{where}: prompt: found none, expected a text or messages")
     common = _common_words(texts["chosen"], texts["rejected"])
@@ -145,7 +145,12 @@ def _common_words(a: str, b: str) -> str:
     return words
 
 
-def _prompt(value: Any, where: str) -> Prompt:
+def read_prompt(value: Any, where: str) -> Prompt:
+    """Return a text, or turns of which the last is not the assistant's.
+
+    Raises:
+        DataError: It is something else; names the place.
+    """
     if isinstance(value, str):
         return value
     turns = _turns(value, where, "prompt")
