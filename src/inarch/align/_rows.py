@@ -158,7 +158,7 @@ def tokenised(
     if not all(texts):
         return "rows whose answer is an end token alone"
     try:
-        prompt_text, wholes = _texts(preference.prompt, texts, tokenizer)
+        prompt_text, wholes = with_answers(preference.prompt, texts, tokenizer)
     except UnreadableChat as problem:
         return f"rows that cannot be rendered: {problem}"
     prompt, *whole_ids = (
@@ -182,8 +182,14 @@ def tokenised(
     return cut
 
 
-def _texts(prompt: Any, answers: Sequence[str], tokenizer: Tokenizer) -> tuple[str, list[str]]:
-    """Return a prompt, and the same with each answer behind it."""
+def with_answers(
+    prompt: Any, answers: Sequence[str], tokenizer: Tokenizer
+) -> tuple[str, list[str]]:
+    """Return a prompt as a model reads it, and the same with each answer behind it.
+
+    Raises:
+        UnreadableChat: The chat template refuses the chat, or writes its prompt otherwise then.
+    """
     if isinstance(prompt, str):
         return prompt, [prompt + answer for answer in answers]
     before = _prompt_text(tokenizer, prompt)
