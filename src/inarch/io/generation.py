@@ -212,7 +212,9 @@ def _end_ids(model: Any, tokenizer: Tokenizer) -> list[int]:
     what transformers fills in there from a config may be another tokenizer's.
     """
     given = getattr(model, "generation_config", None)
-    named = None if getattr(given, "_from_model_config", True) else given.eos_token_id
+    named = (
+        None if getattr(given, "_from_model_config", True) else getattr(given, "eos_token_id", None)
+    )
     more = {named} if isinstance(named, int) else set(named or ())
     own = {tokenizer.roles[role] for role in ("eot", "eos") if role in tokenizer.roles}
     return sorted(own | (more & tokenizer.special_ids))

@@ -1,0 +1,196 @@
+"""One request to a chat endpoint, sent until it is answered or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from inarch.errors import MissingExtra
+from inarch.io._reply_store import Reply
+from inarch.io._retry import LONGEST_ASKED_WAIT_S, asked_wait_s, passes, wait_s
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+_SHOWN = 300
+"""Characters of a server's words that a message repeats."""
+_OF_THIS_REQUEST = re.compile(
+    r"context.?(length|size|window)|maximum.{0,20}length|too (long|many tokens|large)"
+    r"|content.?(filter|management|policy)",
+    re.IGNORECASE,
+)
+"""What a server says when it refuses one request, and would take others."""
+
+
+class Failure(NamedTuple):
+    """A request that was given up."""
+
+    reason: str
+
+
+class Stop(Exception):
+    """The endpoint refuses all requests; its text is for the user."""
+
+
+class _Passing(Exception):
+    """A call failed in a way that may pass."""
+
+    def __init__(self, reason: str, asked_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.asked_s = asked_s
+
+
+class Caller:
+    """Calls to one endpoint; an asynchronous context that closes its connections."""
+
+    def __init__(
+        self, url: str, key: str | None, timeout_s: float, max_retries: int, counts: Counter[str]
+    ) -> None:
+        try:
+            from openai import AsyncOpenAI
+        except ImportError as error:
+            raise MissingExtra(
+                "asking an endpoint needs the package openai; install it with"
+                " `pip install inarch[judge]`"
+            ) from error
+        self._client = AsyncOpenAI(
+            base_url=url, api_key=key or "none", timeout=timeout_s, max_retries=0
+        )
+        self._url, self._secret = url, key
+        self._timeout_s, self._max_retries = timeout_s, max_retries
+        self._counts = counts
+        self._not_before = 0.0
+        self._was_reached = False
+
+    async def __aenter__(self) -> Self:
+        """Open nothing: connections are opened when they are needed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def answer(self, body: dict[str, Any]) -> Reply | Failure:
+        """Return the reply to a request, or why there is none.
+
+        Raises:
+            Stop: No request can be answered.
+        """
+        for attempt in range(1, self._max_retries + 2):
+            await self._wait_for_turn()
+            try:
+                reply = await self._send(body)
+            except _Passing as problem:
+                reason, asked_s = str(problem), problem.asked_s
+            else:
+                if isinstance(reply, Reply):
+                    self._counts["prompt_tokens"] += reply.num_prompt_tokens or 0
+                    self._counts["answer_tokens"] += reply.num_answer_tokens or 0
+                return reply
+            if asked_s is not None and asked_s > LONGEST_ASKED_WAIT_S:
+                return Failure(f"{reason}, and it asks to wait {asked_s:.0f} s")
+            if attempt <= self._max_retries:
+                self._counts["retries"] += 1
+                await self._wait(attempt, asked_s)
+        if not self._was_reached:
+            raise Stop(
+                f"{self._url}: {reason}, {attempt} times; expected a server that answers there;"
+                " start it, or correct the url. What was answered before is kept"
+            )
+        return Failure(f"{reason}, {attempt} times")
+
+    async def _wait(self, attempt: int, asked_s: float | None) -> None:
+        """Wait before a request is sent again; what a server asks for holds for all requests."""
+        if asked_s:
+            self._not_before = max(self._not_before, time.monotonic() + asked_s)
+        await asyncio.sleep(wait_s(attempt, asked_s))
+
+    async def _wait_for_turn(self) -> None:
+        while (left_s := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+
+    async def _send(self, body: dict[str, Any]) -> Reply | Failure:
+        """Return the reply to one call; `_Passing` is raised where another call may be answered."""
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        self._counts["sent"] += 1
+        own = {"model", "messages"}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.chat.completions.with_raw_response.create(
+                    model=body["model"],
+                    messages=body["messages"],
+                    extra_body={name: value for name, value in body.items() if name not in own},
+                )
+        except (TimeoutError, APITimeoutError):
+            raise _Passing(f"no reply within {self._timeout_s:g} s") from None
+        except APIConnectionError as error:
+            raise _Passing(f"no connection ({error.__cause__ or error})") from None
+        except APIStatusError as error:
+            self._was_reached = True
+            return self._refused(error)
+        self._was_reached = True
+        return read_reply(response.text)
+
+    def _refused(self, error: Any) -> Failure:
+        """Return the failure of this request alone, where the endpoint's status says so."""
+        status, said = error.status_code, self._said(error)
+        if passes(status):
+            raise _Passing(f"HTTP {status} ({said})", asked_wait_s(error.response.headers))
+        if status == 413 or (status in {400, 422} and _OF_THIS_REQUEST.search(said)):
+            return Failure(f"HTTP {status} ({said})")
+        advice = {
+            401: "set api_key_env to the name of a variable that holds a valid key",
+            403: "use a key that may use this model",
+            404: "correct `url`, which often ends with /v1, or `model`",
+        }.get(status, "correct what it names")
+        raise Stop(f"{self._url} refuses requests: HTTP {status}: {said}; {advice}")
+
+    def _said(self, error: Any) -> str:
+        """Return a server's own words, short and without the key."""
+        said = " ".join(error.response.text.split())
+        try:
+            found = json.loads(said)
+            inner = found.get("error", found.get("detail", found))
+            said = str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+        except (ValueError, AttributeError):
+            pass
+        if self._secret:
+            said = said.replace(self._secret, "***")
+        return said[:_SHOWN]
+
+
+def read_reply(text: str) -> Reply:
+    """Return what an endpoint's JSON says; `_Passing` is raised where it says nothing."""
+    try:
+        found = json.loads(text)
+        choice = found["choices"][0]
+        content = choice["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        shown = " ".join(text.split())[:_SHOWN]
+        raise _Passing(f"a reply that holds no answer ({shown})") from None
+    if not isinstance(content, str) or not content.strip():
+        raise _Passing("an empty answer")
+    usage = found.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Reply(
+        content,
+        str(choice.get("finish_reason") or ""),
+        str(found.get("model") or ""),
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        _top_logprobs(choice),
+    )
+
+
+def _top_logprobs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    """Return the alternatives of the first token, if there are any."""
+    try:
+        first = choice["logprobs"]["content"][0]["top_logprobs"]
+        pairs = [(str(item["token"]), float(item["logprob"])) for item in first]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return tuple(sorted(pairs, key=lambda pair: -pair[1])) or None

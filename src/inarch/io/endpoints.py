@@ -1,0 +1,252 @@
+"""Chat models behind an OpenAI-compatible endpoint: asked many at once, each request only once.
+
+Every reply is in the cache, on disk, before it is handed on; a request that is there is never sent
+again. What passes (busy, cut, hanging or broken answers) is asked again with growing waits; what
+does not pass in time is a `Failure` of that request; what can only be wrong for all of them (an
+unknown model, a refused key) stops the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from inarch.errors import SettingsError
+from inarch.io._background import results
+from inarch.io._chat_call import Caller, Stop
+from inarch.io._chat_call import Failure as Failure
+from inarch.io._reply_store import Reply as Reply
+from inarch.io._reply_store import hold, keep, request_key, stored
+from inarch.records import Message
+from inarch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+_OWN_KEYS = frozenset(
+    {"model", "messages", "n", "stream", "temperature", "top_p", "seed", "logprobs", "top_logprobs"}
+    | {"max_tokens", "max_completion_tokens"}
+)
+_BYTES_PER_TOKEN = 4
+"""Of UTF-8, for estimates: English has about 4.5, Chinese about 3."""
+
+
+class EndpointSettings(Settings):
+    """Where a model is, and how it is asked."""
+
+    url: str
+    """Base address, such as ``http://localhost:8000/v1``."""
+    model: str
+    """The model's name there; for ``transformers serve`` the folder or hub id."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; null sends none."""
+    concurrency: PositiveInt = 16
+    """Requests in flight at once."""
+    timeout_s: PositiveFloat = 300.0
+    """A reply that takes longer is given up, and asked for again."""
+    max_retries: NonNegativeInt = 6
+    """Times that a request is sent again."""
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the endpoint calls the longest answer; OpenAI's newer models want the second."""
+    send_seed: bool = True
+    """Send the seed of each sample; some endpoints refuse it."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """More parameters of each request, such as ``top_k``, as the endpoint knows them."""
+    prompt_price: NonNegativeFloat | None = None
+    """Price of a million tokens of prompts, in any currency; null if it is not known."""
+    answer_price: NonNegativeFloat | None = None
+    """Price of a million tokens of answers; null if it is not known."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"found url {self.url!r}, expected http://host:port/v1 or https://...")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("found a name, a key or a query in url; keys belong in api_key_env")
+        if parts.path.rstrip("/").endswith("/chat/completions"):
+            raise ValueError("url ends with /chat/completions, expected what is before that")
+        if taken := sorted(_OWN_KEYS & self.extra_body.keys()):
+            raise ValueError(f"extra_body holds {taken[0]}, which is set by other settings")
+        return self
+
+
+class Request(NamedTuple):
+    """One question. What is None is not sent, so that the endpoint's own default holds."""
+
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    top_logprobs: int | None = None
+    """Ask for this many of the most probable tokens."""
+    sample: int = 0
+    """Number of this reply among those to the same question; it is not sent."""
+
+
+class Estimate(NamedTuple):
+    """What requests will cost at most; rough, as the endpoint's tokens are not known."""
+
+    num_requests: int
+    """Requests that will be sent: different ones that the cache does not hold."""
+    num_cached: int
+    """Different requests that the cache answers."""
+    num_prompt_tokens: int
+    num_answer_tokens: int | None
+    """If all answers have the full length; None where a request sets none."""
+    cost: float | None
+    """None where a price or a length is not known."""
+
+
+def ask(
+    settings: EndpointSettings,
+    requests: Sequence[Request],
+    cache: Path,
+    counts: Counter[str] | None = None,
+) -> Iterator[tuple[int, Reply | Failure]]:
+    """Yield the number of each request with its reply or failure, as they come.
+
+    Args:
+        settings: Where to ask.
+        requests: Equal ones are asked once.
+        cache: A .jsonl file, made if absent; it grows by one line per reply.
+        counts: Gains ``cached``, ``answered``, ``failed`` (requests); ``sent``, ``retries``
+            (calls); ``prompt_tokens``, ``answer_tokens`` (of what was answered now).
+
+    Raises:
+        SettingsError: The endpoint is not there, or refuses the key, the model or a parameter.
+        DataError: Another run asks through the cache, or the disk is full.
+        MissingExtra: The package ``openai`` is not installed.
+    """
+    counts = Counter() if counts is None else counts
+    waiting: dict[str, list[int]] = defaultdict(list)
+    for number, request in enumerate(requests):
+        waiting[_key(settings, request)].append(number)
+    with hold(cache):
+        for key, reply in stored(cache):
+            for number in waiting.pop(key, ()):
+                counts["cached"] += 1
+                yield number, reply
+        for key, outcome in _ask_all(settings, requests, waiting, cache, counts):
+            for number in waiting[key]:
+                counts["answered" if isinstance(outcome, Reply) else "failed"] += 1
+                yield number, outcome
+
+
+def cost(settings: EndpointSettings, counts: Counter[str]) -> float | None:
+    """Return what was spent, from the counts of `ask`; None where a price is not known."""
+    return _cost(settings, counts["prompt_tokens"], counts["answer_tokens"])
+
+
+def estimate(settings: EndpointSettings, requests: Sequence[Request], cache: Path) -> Estimate:
+    """Return what asking will take, without asking."""
+    missing = {_key(settings, request): request for request in requests}
+    num_different = len(missing)
+    for key, _ in stored(cache):
+        missing.pop(key, None)
+    num_prompt = sum(_num_tokens(request) for request in missing.values())
+    lengths = [request.max_tokens for request in missing.values()]
+    num_answer = None if None in lengths else sum(length or 0 for length in lengths)
+    price = None if num_answer is None else _cost(settings, num_prompt, num_answer)
+    return Estimate(len(missing), num_different - len(missing), num_prompt, num_answer, price)
+
+
+def probe_logprobs(settings: EndpointSettings, cache: Path, top_logprobs: int = 5) -> int:
+    """Return how many alternatives the endpoint gives for the first token of an answer, 0 for none.
+
+    Raises:
+        SettingsError: The endpoint is not there, or refuses the key or the model.
+    """
+    question = (Message("user", "Answer with yes or no."),)
+    probe = Request(question, max_tokens=1, top_logprobs=top_logprobs)
+    [(_, outcome)] = ask(settings, [probe], cache)
+    return len(outcome.top_logprobs or ()) if isinstance(outcome, Reply) else 0
+
+
+def _api_key(settings: EndpointSettings) -> str | None:
+    name = settings.api_key_env
+    if name is not None and not os.environ.get(name):
+        raise SettingsError(
+            f"api_key_env: found no environment variable {name}, expected one with the key of "
+            f"{settings.url}; set it, or leave api_key_env out if the endpoint wants none"
+        )
+    return None if name is None else os.environ[name]
+
+
+def _cost(settings: EndpointSettings, num_prompt: int, num_answer: int) -> float | None:
+    if settings.prompt_price is None or settings.answer_price is None:
+        return None
+    return (num_prompt * settings.prompt_price + num_answer * settings.answer_price) / 1e6
+
+
+def _num_tokens(request: Request) -> int:
+    return sum(len(m.content.encode()) // _BYTES_PER_TOKEN + 4 for m in request.messages)
+
+
+def _body(settings: EndpointSettings, request: Request) -> dict[str, Any]:
+    """Return what is sent."""
+    optional = {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        settings.max_tokens_key: request.max_tokens,
+        "seed": request.seed if settings.send_seed else None,
+        "logprobs": None if request.top_logprobs is None else True,
+        "top_logprobs": request.top_logprobs,
+    }
+    return {
+        "model": settings.model,
+        "messages": [message._asdict() for message in request.messages],
+        **{name: value for name, value in optional.items() if value is not None},
+        **settings.extra_body,
+    }
+
+
+def _key(settings: EndpointSettings, request: Request) -> str:
+    return request_key(settings.url.rstrip("/"), _body(settings, request), request.sample)
+
+
+def _ask_all(
+    settings: EndpointSettings,
+    requests: Sequence[Request],
+    waiting: dict[str, list[int]],
+    cache: Path,
+    counts: Counter[str],
+) -> Iterator[tuple[str, Reply | Failure]]:
+    """Yield the outcome of each key that waits, once it is in the cache."""
+    if not waiting:
+        return
+    todo = ((key, _body(settings, requests[numbers[0]])) for key, numbers in waiting.items())
+    caller = Caller(
+        settings.url, _api_key(settings), settings.timeout_s, settings.max_retries, counts
+    )
+
+    async def work(hand_over: Callable[[tuple[str, Reply | Failure]], None]) -> None:
+        for key, body in todo:
+            outcome = await caller.answer(body)
+            if isinstance(outcome, Reply):
+                keep(cache, key, outcome)
+            hand_over((key, outcome))
+
+    async def all_work(hand_over: Callable[[tuple[str, Reply | Failure]], None]) -> None:
+        async with caller, asyncio.TaskGroup() as group:
+            for _ in range(min(settings.concurrency, len(waiting))):
+                group.create_task(work(hand_over))
+
+    try:
+        yield from results(all_work)
+    except Stop as stop:
+        raise SettingsError(str(stop)) from None
