@@ -71,22 +71,28 @@ def strip_range(text: str, start: int, end: int) -> tuple[int, int]:
 def token_labels(
     text: str, token_offsets: TokenOffsets, offsets: Iterable[int]
 ) -> NDArray[np.bool_]:
-    """Return which tokens overlap the offsets once white space is stripped from them, ``[T]``.
+    """Return which tokens overlap the offsets; see `token_shares`, ``[T]``."""
+    return token_shares(text, token_offsets, offsets) > 0
 
-    A token of nothing but white space, and one with an empty range, overlaps nothing.
+
+def token_shares(
+    text: str, token_offsets: TokenOffsets, offsets: Iterable[int]
+) -> NDArray[np.float64]:
+    """Return which share of each token is among the offsets, white space at its ends not counted.
+
+    It is 0 for a token of nothing but white space, and for one with an empty range, ``[T]``.
 
     Raises:
         DataError: An offset or a token is outside the text.
     """
     _check(text, runs(offsets := list(offsets)))
     _check(text, token_offsets)
-    before = np.zeros(len(text) + 1, np.int64)
-    marks = np.zeros(len(text), np.int64)
-    marks[offsets] = 1
-    np.cumsum(marks, out=before[1:])
+    marks = np.zeros(len(text) + 1, np.int64)
+    marks[np.array(offsets, np.int64) + 1] = 1
+    before = marks.cumsum()
     ranges = [strip_range(text, start, end) for start, end in token_offsets]
     starts, ends = np.array(ranges, np.int64).reshape(-1, 2).T
-    return before[ends] > before[starts]
+    return (before[ends] - before[starts]) / np.maximum(ends - starts, 1)
 
 
 def tokens_to_spans(
