@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +12,7 @@ from inarch.data import Reader, read
 from inarch.errors import SettingsError
 from inarch.flows._corpus import Cut, cut_corpus, reader_of, work_folder
 from inarch.flows.recipe import FuseRun, ModelSettings
-from inarch.io.files import digest_folder
-from inarch.io.models import DTYPES, head_width, load_model, new_model, pick_device
+from inarch.io.models import DTYPES, digest_model, head_width, load_model, new_model, pick_device
 from inarch.io.progress import track
 from inarch.io.runs import is_first_process, stage
 from inarch.records import Beliefs, Document
@@ -141,12 +139,7 @@ def device_of(settings: HasDevice) -> str:
 
 def model_digest(model: ModelSettings) -> str:
     """Return what identifies a model's weights and tokenizer."""
-    places = filter(None, (model.path, model.tokenizer))
-    return " ".join(_digest(place) for place in places)
-
-
-_digest = lru_cache(maxsize=64)(digest_folder)
-"""Weights are read once per process for this, however many pairs share them."""
+    return digest_model(model.path, model.tokenizer)
 
 
 def num_shards(settings: FuseRun, cut: Cut) -> int:

@@ -30,7 +30,7 @@ from inarch.io._chat_call import Failure as Failure
 from inarch.io._reply_store import Reply as Reply
 from inarch.io._reply_store import hold, keep, request_key, stored
 from inarch.records import Message
-from inarch.settings import Settings
+from inarch.settings import Settings, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,6 +112,16 @@ class Estimate(NamedTuple):
     """None where a price or a length is not known."""
 
 
+class Spent(NamedTuple):
+    """What replies have taken, as the endpoint counts; failed requests are not in it."""
+
+    num_replies: int
+    num_prompt_tokens: int
+    num_answer_tokens: int
+    cost: float | None
+    """None where a price is not known."""
+
+
 def ask(
     settings: EndpointSettings,
     requests: Sequence[Request],
@@ -147,9 +157,18 @@ def ask(
                 yield number, outcome
 
 
-def cost(settings: EndpointSettings, counts: Counter[str]) -> float | None:
-    """Return what was spent, from the counts of `ask`; None where a price is not known."""
-    return _cost(settings, counts["prompt_tokens"], counts["answer_tokens"])
+def spent(settings: EndpointSettings, cache: Path) -> Spent:
+    """Return what all replies of a cache have taken."""
+    replies = [reply for _, reply in stored(cache)]
+    num_prompt = sum(reply.num_prompt_tokens or 0 for reply in replies)
+    num_answer = sum(reply.num_answer_tokens or 0 for reply in replies)
+    return Spent(len(replies), num_prompt, num_answer, _cost(settings, num_prompt, num_answer))
+
+
+def identity(settings: EndpointSettings) -> dict[str, object]:
+    """Return the settings that decide what an endpoint answers."""
+    names = {"url", "model", "max_tokens_key", "send_seed", "extra_body"}
+    return {name: value for name, value in to_dict(settings).items() if name in names}
 
 
 def estimate(settings: EndpointSettings, requests: Sequence[Request], cache: Path) -> Estimate:

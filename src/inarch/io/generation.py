@@ -73,7 +73,7 @@ def read_prompts(
     for _, why in opened:
         ids = None if why else next(encoded).ids
         if ids is not None and limit is not None and len(ids) >= limit:
-            why = f"its prompt has {len(ids)} tokens and the model {limit} positions"
+            why = f"its prompt is as long as the model's {limit} positions, or longer"
         prompts.append(why if ids is None or why else ids)
     return prompts
 

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from inarch.errors import SettingsError, WeightsError
+from inarch.io.files import digest_folder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -130,6 +132,20 @@ def pick_device(wish: str = "auto") -> str:
         return "cpu"
     # Under a launcher, each process has an accelerator of its own.
     return f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
+
+
+def digest_model(path: str | None, tokenizer: str | None = None) -> str:
+    """Return what identifies a model's weights and tokenizer.
+
+    Args:
+        path: Folder or hub id; None for a model without weights of its own.
+        tokenizer: Where the tokenizer is, if it is not with the model.
+    """
+    return " ".join(_digest(place) for place in (path, tokenizer) if place)
+
+
+_digest = lru_cache(maxsize=64)(digest_folder)
+"""Weights are read once per process for this, however often they are named."""
 
 
 def head_width(model: PreTrainedModel) -> int:
