@@ -40,22 +40,21 @@ class Crf(nn.Module):
     come first in a row, and may be 0. Results are float32, or float64 if the emissions are.
     """
 
-    forbidden_KK: Tensor
-
     def __init__(self, num_tags: int, forbidden: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         self.start_K = nn.Parameter(torch.zeros(num_tags))
         self.end_K = nn.Parameter(torch.zeros(num_tags))
         self.transitions_KK = nn.Parameter(torch.zeros(num_tags, num_tags))
-        never = torch.zeros(num_tags, num_tags, dtype=torch.bool)
-        for before, after in forbidden:
-            never[before, after] = True
-        self.register_buffer("forbidden_KK", never, persistent=False)
+        self.forbidden = tuple(forbidden)
 
     @property
     def potentials(self) -> Potentials:
         """Return the potentials, with a large negative number for what is forbidden."""
-        transitions_KK = self.transitions_KK.masked_fill(self.forbidden_KK, FORBIDDEN)
+        transitions_KK: Tensor = self.transitions_KK
+        if self.forbidden:
+            before, after = torch.tensor(self.forbidden, device=transitions_KK.device).T
+            value = transitions_KK.new_tensor(FORBIDDEN)
+            transitions_KK = transitions_KK.index_put((before, after), value)
         return Potentials(self.start_K, transitions_KK, self.end_K)
 
     def nll(self, emissions_BTK: Tensor, tags_BT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -163,7 +162,7 @@ def _messages(emissions_BTK: Tensor, lengths_B: Tensor, potentials: Potentials) 
     start_K, transitions_KK, end_K = (part.double() for part in potentials)
     real_BT = _real(emissions_BTK, lengths_B)
     steps_BTK = _lattice(emissions_BTK, real_BT)
-    mirror_BT = _mirror(lengths_B, steps_BTK.shape[1])
+    mirror_BT = mirror(lengths_B, steps_BTK.shape[1])
     index_BTK = mirror_BT[..., None].expand_as(steps_BTK)
     both_TDBK = torch.stack([steps_BTK, steps_BTK.gather(1, index_BTK)], 1).permute(2, 1, 0, 3)
     both_TDBK = both_TDBK.contiguous()
@@ -252,7 +251,7 @@ def _lattice(emissions_BTK: Tensor, real_BT: Tensor) -> Tensor:
     return emissions_BTK.double().masked_fill(~real_BT[..., None], 0.0)
 
 
-def _mirror(lengths_B: Tensor, length: int) -> Tensor:
+def mirror(lengths_B: Tensor, length: int) -> Tensor:
     """Return the positions of a row's tokens in reverse, and padding where it is, ``[B, T]``."""
     position_T = torch.arange(length, device=lengths_B.device)
     mirrored_BT = lengths_B[:, None] - 1 - position_T
