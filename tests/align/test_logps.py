@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from inarch.align._logps import CHUNK_LOGITS, Sequences, answer_logps, batch_of, chunked_logps
+from inarch.align._layout import Sequences, batch_of
+from inarch.align._logps import CHUNK_LOGITS, answer_logps, chunked_logps
 from inarch.io.models import new_model
 from inarch.numerics import Head
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inarch.align._logps import Sequences, batch_of
+from inarch.align._layout import PADDED, Layout, Sequences, batch_of
 from inarch.align._read import Form
 from inarch.align._rows import AnswerRow
 from inarch.errors import DataError
@@ -59,6 +59,11 @@ class PreferenceData(Sequence[Example]):
         """Return the tokens of the longest sequence of each row."""
         return [len(row.prompt) + max(map(len, row.answers)) for row in self._rows]
 
+    def extremes(self) -> list[Sequences]:
+        """Return a row with the most tokens, and one with the fewest."""
+        sizes = [len(row.prompt) + sum(map(len, row.answers)) for row in self._rows]
+        return [self[int(np.argmax(sizes))].sequences, self[int(np.argmin(sizes))].sequences]
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -82,16 +87,17 @@ class PreferenceData(Sequence[Example]):
 
 
 def collator(
-    items: Literal["rows", "tokens"],
+    items: Literal["rows", "tokens"], layout: Layout = PADDED
 ) -> Callable[[Sequence[Example]], dict[str, Tensor]]:
     """Return what makes batches: those of `batch_of`, with labels and stored log-probs.
 
     Args:
         items: What ``num_items`` counts, by which the trainer divides the loss of a step.
+        layout: How answers lie in the rows that the model reads.
     """
 
     def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-        batch = batch_of([example.sequences for example in examples])
+        batch = batch_of([example.sequences for example in examples], layout)
         num_tokens = batch["lengths_A"].sum()
         batch["num_items"] = num_tokens if items == "tokens" else torch.tensor(len(examples))
         if examples[0].liked is not None:

@@ -1,65 +1,29 @@
 """Summed log-probs of answers under a model, without the logits of more than a few positions.
 
-Every answer is a sequence of its own, behind its prompt; all answers of a batch go through the
-model in one forward, padded right. The head sees only the positions that predict a token of an
-answer, chunk by chunk; in the backward pass each chunk's logits are computed again, so that the
-gradient is that of the dense computation and what is kept is one number per position.
+All answers of a batch go through the model in one forward, laid out by `_layout`. The head sees
+only the positions that predict a token of an answer, chunk by chunk; in the backward pass each
+chunk's logits are computed again, so that the gradient is that of the dense computation and what is
+kept is one number per position.
 
-Shapes: B = rows, K = answers of a row, A = B K sequences, answer by answer (all first answers, then
-all second ones, ...), T = padded length, N = scored tokens of the batch, n = those of a chunk,
-D = hidden width, V = width of the head.
+Shapes: A = answers of the batch, N = their tokens, n = those of a chunk, R = rows that the model
+reads, W = their width, D = hidden width, V = width of the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from inarch.align._rows import Ids
+from inarch.align._layout import Batch
+from inarch.align._masks import model_inputs
 from inarch.numerics import Head, run_with_head, token_logps
 
-Batch = Mapping[str, Tensor]
 CHUNK_LOGITS = 2**23
 """Logits of a chunk, 32 MiB of float32."""
-
-
-class Sequences(NamedTuple):
-    """The answers of one row, each behind the prompt that it is scored after."""
-
-    prompts: tuple[Ids, ...]
-    answers: tuple[Ids, ...]
-
-
-def batch_of(rows: Sequence[Sequences]) -> dict[str, Tensor]:
-    """Return what `answer_logps` takes: rows of K answers each, padded right with id 0."""
-    num_answers = len(rows[0].answers)
-    pairs = [(row.prompts[k], row.answers[k]) for k in range(num_answers) for row in rows]
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    ids_AT = np.zeros((len(pairs), width), np.int64)
-    mask_AT = np.zeros_like(ids_AT)
-    flat = []
-    for a, (prompt, answer) in enumerate(pairs):
-        end = len(prompt) + len(answer)
-        ids_AT[a, :end] = np.concatenate([prompt, answer])
-        mask_AT[a, :end] = 1
-        # Position t predicts token t + 1, so the last token of the prompt speaks first.
-        flat.append(a * width + np.arange(len(prompt) - 1, end - 1))
-    lengths_A = np.array([len(answer) for _, answer in pairs])
-    made = {
-        "input_ids": ids_AT,
-        "attention_mask": mask_AT,
-        "flat_N": np.concatenate(flat),
-        "labels_N": np.concatenate([answer for _, answer in pairs]).astype(np.int64),
-        "answer_N": np.repeat(np.arange(len(pairs)), lengths_A),
-        "lengths_A": lengths_A,
-    }
-    return {name: torch.from_numpy(value) for name, value in made.items()}
 
 
 def answer_logps(model: Any, batch: Batch) -> Tensor:
@@ -71,15 +35,19 @@ def answer_logps(model: Any, batch: Batch) -> Tensor:
         model: A causal LM, wrapped or not.
         batch: From `batch_of`.
     """
+    logps_N = token_logps_of(model, batch)
+    sums_A = logps_N.new_zeros(len(batch["lengths_A"]))
+    return sums_A.index_add(0, batch["answer_N"], logps_N)
 
-    def at_head(hidden_ATD: Tensor, head: Head) -> Tensor:
-        hidden_ND = hidden_ATD.flatten(0, 1)[batch["flat_N"]]
-        logps_N = chunked_logps(hidden_ND, head, batch["labels_N"])
-        sums_A = logps_N.new_zeros(len(batch["lengths_A"]))
-        return sums_A.index_add(0, batch["answer_N"], logps_N)
 
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    return run_with_head(model, inputs, at_head)
+def token_logps_of(model: Any, batch: Batch) -> Tensor:
+    """Return the log-probs of the answers' tokens, in nats, float32, ``[N]``."""
+
+    def at_head(hidden_RWD: Tensor, head: Head) -> Tensor:
+        hidden_ND = hidden_RWD.flatten(0, 1)[batch["flat_N"]]
+        return chunked_logps(hidden_ND, head, batch["labels_N"])
+
+    return run_with_head(model, model_inputs(model, batch), at_head)
 
 
 def chunked_logps(

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from inarch.align._logps import Batch, answer_logps
+from inarch.align._layout import Batch
+from inarch.align._logps import answer_logps
 from inarch.align._method import AlignMethod
 from inarch.align._reference import Reference
 from inarch.errors import WeightsError

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inarch.align._examples import PreferenceData, collator
-from inarch.align._logps import Batch, answer_logps
+from inarch.align._layout import PADDED, Batch, Layout
+from inarch.align._logps import answer_logps
 from inarch.errors import DataError, WeightsError
 from inarch.io.progress import track
 from inarch.io.runs import stage
@@ -118,6 +119,7 @@ def reference_logps(
     data: PreferenceData,
     model: Any,
     products: Products,
+    layout: Layout = PADDED,
 ) -> NDArray[np.float32]:
     """Return the log-probs of all rows under the reference, in nats, ``[R, K]``, from a folder.
 
@@ -129,6 +131,7 @@ def reference_logps(
         data: The rows.
         model: What training begins with, in evaluation mode.
         products: As in training.
+        layout: As in training.
 
     Raises:
         SettingsError: The folder was made with other weights, or anything else of the key; what
@@ -143,7 +146,7 @@ def reference_logps(
             with track("reference", len(data), "rows", done=starts.index(missing[0])) as advance:
                 for start in missing:
                     numbers = range(start, min(start + _SHARD_ROWS, len(data)))
-                    _write(shards[start], _score(model, data, numbers, products, advance))
+                    _write(shards[start], _score(model, data, numbers, products, layout, advance))
         if not opened.done:
             opened.note(whole=True, num_rows=len(data))
     return np.concatenate([_read(path) for path in shards.values()])
@@ -154,10 +157,11 @@ def _score(
     data: PreferenceData,
     numbers: range,
     products: Products,
+    layout: Layout,
     advance: Callable[[int], None],
 ) -> NDArray[np.float32]:
     """Return the log-probs of some rows, ``[rows, K]``: those of one length together."""
-    collate = collator("rows")
+    collate = collator("rows", layout)
     examples = [data[number]._replace(reference=None) for number in numbers]
     tokens = [sum(map(len, (*e.sequences.prompts, *e.sequences.answers))) for e in examples]
     order = np.argsort(tokens, kind="stable")[::-1]

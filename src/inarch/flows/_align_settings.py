@@ -41,6 +41,10 @@ class AlignRun(Settings):
     held_out: PreferenceSettings | None = None
     """Rows on which the loss is also computed before and after training, with alpha at its end."""
     train: TrainSettings = TrainSettings()
+    layout: Literal["auto", "padded", "packed", "shared"] = "auto"
+    """How the answers of a batch lie in the rows that the model reads: one in each, ``padded`` to
+    one length; several in each, ``packed``; or behind a prompt that is ``shared`` by the answers to
+    it. The loss is the same; ``auto`` takes what costs a batch least, of what the model can do."""
     device: Literal["auto", "cpu"] = "auto"
     """``auto`` takes the accelerator of this process where there is one."""
 
@@ -82,7 +86,7 @@ class AlignRun(Settings):
 
 
 _COSTS_ONLY = {
-    "": ("cache", "device"),
+    "": ("cache", "device", "layout"),
     "train": (
         "keep_checkpoints",
         "log_every_steps",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from inarch.align._examples import PreferenceData, collator
+from inarch.align._layout import Layout
 from inarch.align._objective import preference_loss
 from inarch.align._reference import Products, stored
 from inarch.flows._align_settings import AlignRun
@@ -12,7 +13,7 @@ _ROWS = 8
 
 
 def means(
-    settings: AlignRun, data: PreferenceData, model: Any, products: Products
+    settings: AlignRun, data: PreferenceData, model: Any, products: Products, layout: Layout
 ) -> dict[str, float]:
     """Return the means over the items of the data, with alpha as at the end of training.
 
@@ -23,10 +24,11 @@ def means(
         data: The rows, with stored log-probs if the method needs a reference.
         model: The model, in evaluation mode.
         products: As in training.
+        layout: As in training.
     """
     method = settings.method.method
     loss = preference_loss(method, settings.method.own(), stored if method.reference else None)
-    collate = collator(method.items)
+    collate = collator(method.items, layout)
     sums: dict[str, float] = {}
     num_items = 0
     for start in range(0, len(data), _ROWS):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from inarch.align._examples import PreferenceData, collator
+from inarch.align._layout import Layout
 from inarch.align._objective import (
     ROUGH_TOLERANCE,
     START_TOLERANCE,
@@ -24,6 +25,7 @@ from inarch.align._reference import (
 )
 from inarch.align._rows import Dropped, PreferenceSettings, answer_rows
 from inarch.align._store import AnswerRows, write_rows
+from inarch.align._trial import layout_for
 from inarch.errors import DataError, WeightsError
 from inarch.flows._align_plan import plan
 from inarch.flows._align_settings import AlignRun, result_settings
@@ -60,17 +62,20 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
     tokenizer = tokenizer_at(settings.model.tokenizer_path)
     data = rows_of(settings, settings.data, tokenizer, out)
     model = _load(settings, tokenizer)
-    if settings.reference_kind == "stored":
-        folder = Path(settings.cache) if settings.cache else out
-        _add_stored(settings, settings.data, data, model, folder / "reference")
     held_out = None
     if settings.held_out is not None:
         held_out = rows_of(settings, settings.held_out, tokenizer, out)
+    layout = _layout(settings, model, data, held_out)
+    if settings.reference_kind == "stored":
+        folder = Path(settings.cache) if settings.cache else out
+        _add_stored(settings, settings.data, data, (model, layout), folder / "reference")
+    if settings.held_out is not None and held_out is not None:
         if method.reference:
-            _add_stored(settings, settings.held_out, held_out, model, out / "held_out-reference")
-        before = means(settings, held_out, model, _products(settings))
+            where = out / "held_out-reference"
+            _add_stored(settings, settings.held_out, held_out, (model, layout), where)
+        before = means(settings, held_out, model, _products(settings), layout)
         opened.note(held_out_before=before)
-    opened.note(num_rows=len(data), prepared=True)
+    opened.note(num_rows=len(data), layouts=layout.kinds, prepared=True)
     rough = settings.train.precision != "float32"
     loss = preference_loss(
         method,
@@ -81,7 +86,7 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
     result = train(
         model,
         data,
-        collator(method.items),
+        collator(method.items, layout),
         loss,
         settings.train,
         out,
@@ -90,7 +95,8 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
     opened.note(num_steps=result.num_steps)
     if held_out is not None and is_first_process():  # it alone has written the model
         trained = load_model(result.model, device=model.device)
-        opened.note(held_out_after=means(settings, held_out, trained, _products(settings)))
+        after = means(settings, held_out, trained, _products(settings), layout)
+        opened.note(held_out_after=after)
 
 
 def rows_of(
@@ -160,6 +166,14 @@ def _load(settings: AlignRun, tokenizer: Tokenizer) -> Any:
     return network if settings.train.lora else network.float()
 
 
+def _layout(
+    settings: AlignRun, model: Any, data: PreferenceData, held_out: PreferenceData | None
+) -> Layout:
+    """Return how answers are to lie in rows, after a trial with the longest ones."""
+    shapes = data.extremes() + ([] if held_out is None else held_out.extremes()[:1])
+    return layout_for(settings.layout, model, shapes, _products(settings))
+
+
 def switch_off_dropout(model: torch.nn.Module) -> None:
     """Set every rate of dropout in a model to 0: with it, a model is not its own reference."""
     for module in model.modules():
@@ -188,9 +202,14 @@ def _reference(settings: AlignRun, model: Any) -> Reference | None:
 
 
 def _add_stored(
-    settings: AlignRun, source: PreferenceSettings, data: PreferenceData, model: Any, folder: Path
+    settings: AlignRun,
+    source: PreferenceSettings,
+    data: PreferenceData,
+    how: tuple[Any, Layout],
+    folder: Path,
 ) -> None:
     """Give rows their log-probs under the model that training begins with."""
+    model, layout = how
     own: dict[str, object] = {
         "form": settings.method.method.data,
         "max_tokens": source.max_tokens,
@@ -202,4 +221,5 @@ def _add_stored(
         own |= {"scratch": settings.model.scratch, "seed": settings.train.seed}
     inputs = {"weights": model_digest(settings.model), "data": data.digest}
     inputs |= _tokenizer_digests(tokenizer_at(settings.model.tokenizer_path))
-    data.reference_RK = reference_logps(folder, (own, inputs), data, model, _products(settings))
+    products = _products(settings)
+    data.reference_RK = reference_logps(folder, (own, inputs), data, model, products, layout)
