@@ -68,6 +68,7 @@ def test_verbs_and_flags_are_frozen():
         "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
         "merge": [],
         "align": [],
+        "evaluate": [],
         "prune": [
             "model",
             "--data",
@@ -89,6 +90,14 @@ def test_verbs_and_flags_are_frozen():
     }
     assert surface(command.commands["align"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],
+        "seft": ["recipe", "--set", "--out", "--dry-run"],
+        "build": ["recipe", "--set", "--out", "--dry-run"],
+    }
+    assert surface(command.commands["evaluate"]) == {
+        "alpaca": [
+            *("--annotations", "--gamed", "--c", "--align", "--solver", "--weights", "--model"),
+            *("--json", "--out"),
+        ],
     }
     assert surface(command.commands["merge"]) == {
         "recipe": [
@@ -104,7 +113,8 @@ def test_the_version(inarch_says):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["merge", "--help"], ["align", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["merge", "--help"], ["align", "--help"], ["evaluate", "--help"], ["--version"]],
 )
 def test_help_loads_nothing_heavy(arguments):
     code = """if True:

@@ -54,29 +54,34 @@ class Statistics:
     wins: Counter[str] = field(default_factory=Counter)
     """Prompts by the source whose answer is the best."""
     num_ties: int = 0
-    """Prompts at which sources share the best score."""
+    """Prompts at which sources share the best score; the first one wins."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Prompts that give no row, by reason."""
     rows: list[dict[str, tuple[float, int]]] = field(default_factory=list)
     """Score and length of the answers of each row, by what they are."""
 
-    def add_answers(self, candidates: Sequence[Candidate]) -> None:
-        """Count the answers to a prompt."""
-        for candidate in candidates:
+    def add(
+        self,
+        sources: Sequence[Candidate],
+        own: Sequence[Candidate],
+        row: Triple | Pair | Candidate | str,
+    ) -> None:
+        """Count a prompt.
+
+        Args:
+            sources: What the sources answer.
+            own: What the target answers.
+            row: What becomes of it: a row, an answer for SFT, or why it is left out.
+        """
+        for candidate in (*sources, *own):
             self.models.setdefault(candidate.model, ModelCount()).add(candidate)
-
-    def add_winner(self, sources: Sequence[Candidate]) -> None:
-        """Count who answers a prompt best."""
-        winner = best(sources)
-        if winner is not None:
-            self.wins[winner.model] += 1
+        top = best(sources)
+        if top is not None:
+            self.wins[top.model] += 1
             self.num_ties += is_tied(sources, lambda candidate: candidate.model)
-
-    def add_row(self, row: Triple | Pair | str) -> None:
-        """Count a row, or why a prompt gives none."""
         if isinstance(row, str):
             self.dropped[row] += 1
-        else:
+        elif not isinstance(row, Candidate):
             answers = row._asdict().items()
             self.rows.append({what: (value(c), len(c.text or "")) for what, c in answers})
 

@@ -76,6 +76,21 @@ class ChooseSettings(Settings):
         return self
 
 
+def winner(sources: Sequence[Candidate], settings: ChooseSettings) -> Candidate | str:
+    """Return the best answer of all sources, or the reason why a prompt is left out.
+
+    Args:
+        sources: All answers of all sources, in the order in which ties are decided.
+        settings: What is left out.
+    """
+    found = best(sources)
+    if found is None:
+        return "prompts without a scored answer of a source"
+    if settings.drop_uniform and is_uniform(sources):
+        return "prompts to which all answers of all sources are one text"
+    return found
+
+
 def triple(
     sources: Sequence[Candidate], own: Sequence[Candidate], settings: ChooseSettings
 ) -> Triple | str:
@@ -86,16 +101,13 @@ def triple(
         own: The target's answers.
         settings: What is left out.
     """
-    source = best(sources)
-    if source is None:
-        return "prompts without a source's answer"
-    if settings.drop_uniform and is_uniform(sources):
-        return "prompts to which all sources answer the same"
-    gap = _widest(own, settings)
+    source, gap = winner(sources, settings), _widest(own, settings)
+    if isinstance(source, str):
+        return source
     if isinstance(gap, str):
         return f"prompts {gap.format('the target')}"
     if settings.source_above_target and not value(source) > value(gap.chosen):
-        return "prompts whose best source's answer is not above the target's"
+        return "prompts whose best answer of a source is not above the target's"
     return Triple(source, *gap)
 
 
@@ -106,10 +118,9 @@ def pair(sources: Sequence[Candidate], settings: ChooseSettings) -> Pair | str:
         sources: All answers of all sources, in the order in which ties are decided.
         settings: What is left out.
     """
-    if best(sources) is None:
-        return "prompts without a source's answer"
-    if settings.drop_uniform and is_uniform(sources):
-        return "prompts to which all sources answer the same"
+    top = winner(sources, settings)
+    if isinstance(top, str):
+        return top
     names = dict.fromkeys(candidate.model for candidate in sources)
     found = [_widest([c for c in sources if c.model == name], settings) for name in names]
     pairs = [gap for gap in found if not isinstance(gap, str)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inarch.cli.tools import DryRun
+from inarch.cli.tools import DryRun, Set
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,4 +37,57 @@ def train(
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
         flow.run(settings, out)
+        typer.echo(out)
+
+
+@app.command()
+def seft(
+    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: control=self_sft."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Let a model learn from its own answers, which a reviser keeps or makes better."""
+    from inarch.cli.show import show_plan
+    from inarch.cli.show_seft import show_rounds
+    from inarch.flows import seft as flow
+    from inarch.settings import load
+
+    settings = load(flow.SeftRun, recipe, set_ or ())
+    out = out or Path("runs") / recipe.stem
+    if dry_run:
+        show_plan(flow.plan(settings) | {"out": out}, settings)
+        return
+    show_rounds(flow.run(settings, out))
+    typer.echo(out)
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="YAML file: prompts, sources, target, scorer.")],
+    set_: Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make rows to train on: answers of several models, scored; SFT of the target in between."""
+    from inarch.cli.show import show_plan
+    from inarch.cli.show_build import show_build
+    from inarch.flows import align_build as flow
+    from inarch.settings import load
+
+    settings = load(flow.BuildRun, recipe, set_ or ())
+    out = out or Path("runs") / recipe.stem
+    if dry_run:
+        show_plan(flow.plan(settings) | {"out": out}, settings)
+    else:
+        show_build(flow.run(settings, out))
         typer.echo(out)
