@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from inarch import __version__
-from inarch.cli import align, merge, prune, tools
+from inarch.cli import align, evaluate, merge, prune, tools
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 app.add_typer(merge.app, name="merge")
 app.add_typer(align.app, name="align")
+app.add_typer(evaluate.app, name="evaluate")
 
 Recipe = Annotated[Path, typer.Argument(help="YAML file with the settings.")]
 Set = Annotated[

@@ -1,7 +1,29 @@
-"""Numbers that say how good a model is: bits per byte, right answers, speed."""
+"""Numbers that say how good a model is: bits per byte, right answers, speed; published benchmarks.
 
-from inarch.evaluate.answers import AnswerScore, score_answers
-from inarch.evaluate.bits import bits_per_byte
-from inarch.evaluate.speed import Speed, Workload, measure_speed
+What runs a model is loaded when it is first used: scoring what a judge wrote needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inarch.evaluate.answers import AnswerScore, score_answers
+    from inarch.evaluate.bits import bits_per_byte
+    from inarch.evaluate.speed import Speed, Workload, measure_speed
 
 __all__ = ["AnswerScore", "Speed", "Workload", "bits_per_byte", "measure_speed", "score_answers"]
+
+_MODULE_OF = {
+    "AnswerScore": "answers",
+    "score_answers": "answers",
+    "bits_per_byte": "bits",
+    "Speed": "speed",
+    "Workload": "speed",
+    "measure_speed": "speed",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'inarch.evaluate' has no attribute {name!r}")
+    return getattr(import_module(f"inarch.evaluate.{_MODULE_OF[name]}"), name)

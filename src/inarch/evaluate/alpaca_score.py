@@ -1,0 +1,124 @@
+"""AlpacaEval 2 from files to numbers: all that is known of one model from its annotations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from inarch.errors import DataError
+from inarch.evaluate.alpaca import Judged, WinRate, win_chances, win_rate
+from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_weights
+from inarch.evaluate.length_control import (
+    Gamed,
+    LengthControlled,
+    LengthControlSettings,
+    bootstrap_error,
+    from_weights,
+    length_controlled,
+)
+from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
+
+
+class AlpacaFiles(NamedTuple):
+    """Where things are."""
+
+    annotations: Path
+    gamed: Path | None = None
+    """For length control."""
+    weights: Path | None = None
+    """Published ones, which take the place of a fit."""
+
+
+class AlpacaScore(NamedTuple):
+    """What one model got."""
+
+    model: str
+    rate: WinRate
+    controlled: LengthControlled | None
+    """None without a gamed file."""
+    bootstrap_error: float | None
+    """Of the length-controlled win rate over instructions; None where nothing is fitted."""
+    result: Result
+    """The win rate per instruction, in percent, not length-controlled."""
+
+    def numbers(self) -> dict[str, float | int | None]:
+        """Return what ``--json`` prints; null where a number is not defined."""
+        lc = self.controlled
+        return {
+            "win_rate": self.rate.win_rate,
+            "standard_error": _defined(self.rate.standard_error),
+            "discrete_win_rate": self.rate.discrete_win_rate,
+            "lc_win_rate": lc and lc.win_rate,
+            "lc_standard_error": lc and lc.standard_error,
+            "n": self.rate.n,
+            "c": lc and lc.c,
+        }
+
+
+def score_alpaca(
+    files: AlpacaFiles, settings: LengthControlSettings, model: str | None = None
+) -> AlpacaScore:
+    """Return the win rates of one model.
+
+    Args:
+        files: Annotations, and what length control needs.
+        settings: How length is controlled.
+        model: Its name, where the annotations have several or none.
+
+    Raises:
+        DataError: A file is wrong; the row is named.
+        MissingExtra: The solver is liblinear and scikit-learn is not installed.
+    """
+    judged = read_judged(files.annotations, model)
+    rate = win_rate(judged)
+    controlled, error = None, None
+    if files.gamed:
+        gamed = read_gamed(files.gamed)
+        if files.weights:
+            weights = _weights_of(files.weights, judged.model)
+            controlled = from_weights(judged, gamed, weights, settings.align)
+        else:
+            controlled, error = _fitted(judged, gamed, settings)
+    return AlpacaScore(judged.model, rate, controlled, error, _result(judged))
+
+
+def _fitted(
+    judged: Judged, gamed: Gamed, settings: LengthControlSettings
+) -> tuple[LengthControlled, float | None]:
+    controlled = length_controlled(judged, gamed, settings)
+    if controlled.c is None:
+        return controlled, None
+    return controlled, bootstrap_error(judged, gamed, settings, controlled.c)
+
+
+def _weights_of(path: Path, model: str) -> tuple[float, float, float]:
+    known = read_weights(path)
+    if model not in known:
+        raise DataError(
+            f"{path}: found weights of {len(known)} models, none of {model!r}; name one with"
+            " --model, or leave out --weights to fit them"
+        )
+    return known[model]
+
+
+def _result(judged: Judged) -> Result:
+    record = ProtocolRecord(
+        benchmark="alpaca_eval2",
+        version="2",
+        score="chance to win against the baseline, in percent, lengths not controlled",
+        judge=judged.annotator,
+        baseline=judged.baseline,
+    )
+    scores = tuple(
+        PromptScore(prompt, dataset, 100 * float(chance))
+        for prompt, dataset, chance in zip(
+            judged.prompts, judged.datasets, win_chances(judged), strict=True
+        )
+        if not math.isnan(chance)
+    )
+    return Result(record, judged.model, scores)
+
+
+def _defined(number: float) -> float | None:
+    return None if math.isnan(number) else number

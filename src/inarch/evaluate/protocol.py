@@ -1,0 +1,128 @@
+"""What a score was measured with, and the scores per prompt, so that only like is compared.
+
+A result is one JSON file: a protocol record, the model, and a score per prompt. Two results compare
+if their records are equal, field by field; a field that is not known is no agreement with one that
+is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from inarch.errors import DataError
+from inarch.io.files import write_json
+from inarch.settings import Settings, validate
+
+FORMAT = "inarch evaluation 1"
+
+Benchmark = Literal["alpaca_eval2", "arena_hard", "mt_bench"]
+
+
+class ProtocolRecord(Settings):
+    """All that must agree before two scores mean the same; ``""`` where it is not known."""
+
+    benchmark: Benchmark
+    version: str
+    """Of the benchmark: ``v0.1`` of Arena-Hard scores other prompts in another way than ``v2``."""
+    score: str
+    """What the score of a prompt is, with its unit."""
+    judge: str = ""
+    """The judge as the file names it, an annotator's name with its prompt and parse included."""
+    baseline: str = ""
+    """Whose answers the model is compared with."""
+    references: str = ""
+    """Reference answers that the judge was shown."""
+
+
+class PromptScore(NamedTuple):
+    """What a model got for one prompt, over all its games or turns."""
+
+    prompt: str
+    category: str
+    score: float
+    """Mean over the prompt's rows, in the unit that the record names."""
+    weight: float = 1.0
+    """Rows that the mean is of: what the prompt weighs in the benchmark's own mean."""
+
+
+class Result(NamedTuple):
+    """One model under one protocol."""
+
+    protocol: ProtocolRecord
+    model: str
+    scores: tuple[PromptScore, ...]
+
+
+def mean_score(scores: Sequence[PromptScore]) -> float:
+    """Return the mean over prompts by weight: the benchmark's own."""
+    total = sum(row.weight for row in scores)
+    return sum(row.score * row.weight for row in scores) / total
+
+
+def differences(a: ProtocolRecord, b: ProtocolRecord) -> list[str]:
+    """Return in what two records differ, as texts."""
+    one, other = a.model_dump(), b.model_dump()
+    return [
+        f"{name}: {one[name] or 'unknown'} against {other[name] or 'unknown'}"
+        for name in one
+        if one[name] != other[name]
+    ]
+
+
+def save_results(folder: Path, results: Sequence[Result]) -> None:
+    """Write one file per model, named after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        content = {
+            "format": FORMAT,
+            "protocol": result.protocol.model_dump(),
+            "model": result.model,
+            "scores": [row._asdict() for row in result.scores],
+        }
+        write_json(folder / f"{_file_name(result.model)}.json", content)
+
+
+def load_result(path: Path) -> Result:
+    """Return what `save_results` wrote.
+
+    Raises:
+        DataError: The file is absent, cut or something else; the row is named.
+    """
+    remedy = "write it with inarch evaluate alpaca|arena|mtbench ... --out DIR"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error}); was the file cut? {remedy}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: found no result of inarch evaluate; {remedy}")
+    try:
+        protocol = validate(ProtocolRecord, content["protocol"], str(path))
+        rows = content["scores"]
+        scores = tuple(_score(row, f"{path} score {i}") for i, row in enumerate(rows))
+        model = str(content["model"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: {error} is missing or something else; {remedy}") from None
+    if not scores:
+        raise DataError(f"{path}: found no scores; {remedy}")
+    return Result(protocol, model, scores)
+
+
+def _score(row: Mapping[str, Any], where: str) -> PromptScore:
+    score = PromptScore(**row)
+    numbers = score.score, score.weight
+    if not all(isinstance(n, int | float) and abs(n) < float("inf") for n in numbers):
+        raise DataError(f"{where}: found {numbers}, expected a score and a weight")
+    if score.weight <= 0:
+        raise DataError(f"{where}: weight: found {score.weight}, expected more than 0")
+    return score
+
+
+def _file_name(model: str) -> str:
+    """Return a model's name without what leads to another folder."""
+    name = "".join("-" if letter in "/\\:\0" else letter for letter in model)
+    return name.strip(". ") or "model"
