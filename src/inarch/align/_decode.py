@@ -17,11 +17,12 @@ class Revised(NamedTuple):
     text: str
     label: int | None
     """Index into the labels' names, 0 is to keep; None where the original stands in."""
-    failure: Literal["", "unparsable", "empty"] = ""
-    """Why the original stands in: no label on the first line, or nothing below one to revise."""
+    failure: Literal["", "unparsable", "empty", "unreadable"] = ""
+    """Why the original stands in: no label on the first line, nothing below one to revise, or a
+    prompt with an answer that does not fit into the reviser."""
 
 
-def revised(original: str, written: str, names: Sequence[str]) -> Revised:
+def revised(original: str, written: str | None, names: Sequence[str]) -> Revised:
     """Return the answer that a reviser's text stands for; the caller counts failures.
 
     After the label to keep, and where nothing can be made of the text, it is the original itself,
@@ -29,9 +30,11 @@ def revised(original: str, written: str, names: Sequence[str]) -> Revised:
 
     Args:
         original: The answer that the reviser read.
-        written: What it wrote, without special tokens.
+        written: What it wrote, without special tokens; None where it could not read the answer.
         names: The labels, the one to keep first.
     """
+    if written is None:
+        return Revised(original, None, "unreadable")
     first, _, rest = written.lstrip().partition("\n")
     name = first.rstrip()
     if name not in names:
