@@ -44,8 +44,13 @@ class Coder(Protocol):
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the tokens of texts; those of earlier calls are no longer good for `batch`."""
 
-    def batch(self, rows: Sequence[Ids]) -> dict[str, Tensor]:
-        """Return the inputs of the model for rows of at most ``max_tokens`` tokens."""
+    def batch(self, rows: Sequence[Ids], tags: Sequence[Ids] | None = None) -> dict[str, Tensor]:
+        """Return the inputs of the model for rows of at most ``max_tokens`` tokens.
+
+        Args:
+            rows: Ids of `encode`.
+            tags: One per token, which become ``labels``.
+        """
 
     def save(self, folder: Path) -> None:
         """Write what `load_coder` reads."""
@@ -79,19 +84,20 @@ class WordCoder:
         self._table = self._table.extended(new)
         return rows
 
-    def batch(self, rows: Sequence[Ids]) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[Ids], tags: Sequence[Ids] | None = None) -> dict[str, Tensor]:
         """See `Coder`."""
         lengths = [len(row) for row in rows]
-        ids_BT = np.zeros((len(rows), max(lengths, default=0)), np.int64)
-        for row, ids in enumerate(rows):
-            ids_BT[row, : len(ids)] = ids
+        length = max(lengths, default=0)
+        ids_BT = _padded(rows, length, 0, left=False)
         forms, index = np.unique(np.append(ids_BT.ravel(), 0), return_inverse=True)
         table = self._table.rows(forms)
         made: dict[str, NDArray[Any]] = {
             "input_ids": index[:-1].reshape(ids_BT.shape),
-            "attention_mask": np.arange(ids_BT.shape[1]) < np.array(lengths, np.int64)[:, None],
+            "attention_mask": np.arange(length) < np.array(lengths, np.int64)[:, None],
             **table._asdict(),
         }
+        if tags is not None:
+            made["labels"] = _padded(tags, length, 0, left=False)
         return {name: torch.from_numpy(np.asarray(value)) for name, value in made.items()}
 
     def save(self, folder: Path) -> None:
@@ -112,12 +118,18 @@ class PieceCoder:
         self._around = _specials(tokenizer)
         self.special_ids = sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
         """Ids that stand for no text, whoever wrote them; UNK is none of them."""
+        self.window = max_length
         num_special = len(self._around[0].ids) + len(self._around[1].ids)
         self.max_tokens = max_length - num_special
         if self.max_tokens < 2:
             raise DataError(
                 f"found a window of {max_length} tokens, expected at least {num_special + 2}"
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what the config of the model keeps of it."""
+        return {"window": self.window, "special_ids": self.special_ids}
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """See `Coder`."""
@@ -142,7 +154,7 @@ class PieceCoder:
             return Tokens(ids, offsets)
         return Tokens(ids[real], [offsets[i] for i in np.flatnonzero(real)])
 
-    def batch(self, rows: Sequence[Ids]) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[Ids], tags: Sequence[Ids] | None = None) -> dict[str, Tensor]:
         """See `Coder`."""
         before, after = self._around
         full = [np.concatenate([before.ids, row, after.ids]) for row in rows]
@@ -157,6 +169,10 @@ class PieceCoder:
         if "token_type_ids" in self.tokenizer.model_input_names:
             pad_type = getattr(self.tokenizer, "pad_token_type_id", 0)
             made["token_type_ids"] = _padded(types, length, pad_type, left)
+        if tags is not None:
+            around = np.zeros_like(before.ids), np.zeros_like(after.ids)
+            labels = [np.concatenate([around[0], row, around[1]]) for row in tags]
+            made["labels"] = _padded(labels, length, 0, left)
         return {name: torch.from_numpy(value) for name, value in made.items()}
 
     def save(self, folder: Path) -> None:

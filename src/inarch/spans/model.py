@@ -112,6 +112,7 @@ class SpanModel(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        only_loss: bool = False,
         **inputs: Any,
     ) -> TokenClassifierOutput:
         """Return log-marginals as ``logits``, ``[B, T, K]``, and the mean loss per real token.
@@ -120,15 +121,18 @@ class SpanModel(PreTrainedModel):
             input_ids: Tokens, ``[B, T]``; for the built-in encoder, see `WordCoder`.
             attention_mask: False for padding, ``[B, T]``.
             labels: The right tags, ``[B, T]``; those of special tokens and padding are not read.
+            only_loss: Leave out the logits, which the loss of a chain does not need.
             inputs: What else the encoder takes.
         """
         emissions = self.emissions(input_ids, attention_mask, **inputs)
-        logps_BTK = self.log_marginals(emissions)
-        outside_K = torch.full((self.num_labels,), FORBIDDEN, device=logps_BTK.device)
-        outside_K[0] = 0.0
         loss = None
         if labels is not None:
             loss = self.loss(emissions, labels) / emissions.lengths_B.sum().clamp(min=1)
+        if only_loss:
+            return TokenClassifierOutput(loss=loss)
+        logps_BTK = self.log_marginals(emissions)
+        outside_K = torch.full((self.num_labels,), FORBIDDEN, device=logps_BTK.device)
+        outside_K[0] = 0.0
         return TokenClassifierOutput(loss=loss, logits=emissions.back(logps_BTK, outside_K))
 
     def emissions(

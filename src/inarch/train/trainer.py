@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    TrainerCallback,
     set_seed,
 )
 
@@ -57,6 +58,7 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
     out: str | Path,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Train `model` and return where it was saved.
 
@@ -74,6 +76,7 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
         settings: How to train.
         out: Folder of the run.
         tokenizer: Saved with the model.
+        callbacks: Told of every step; what one does to the model as training ends is saved.
 
     Raises:
         SettingsError: Settings that do not fit the machine, the launch or the data.
@@ -97,7 +100,7 @@ def train(  # noqa: PLR0913  (data, objective and place are three different thin
             model.float()
         loop = Loop(plan, model=model, args=args, data_collator=collate, train_dataset=dataset)
         loop.remove_callback(PrinterCallback)
-        for callback in reporters(settings, out):
+        for callback in (*reporters(settings, out), *callbacks):
             loop.add_callback(callback)
         checkpoint, resumed_step = checkpoints.newest(folder)
         if loop.is_world_process_zero():
@@ -148,6 +151,8 @@ def _with_lora(model: PreTrainedModel, lora: LoraSettings) -> Any:
 
 def _check_generation_config(model: PreTrainedModel) -> None:
     """Find out before the training, not after it, that the model could not be saved."""
+    if getattr(model, "generation_config", None) is None:  # it generates nothing
+        return
     try:
         model.generation_config.validate(strict=True)
     except ValueError as error:

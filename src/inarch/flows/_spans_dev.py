@@ -1,0 +1,98 @@
+"""The epoch that is kept: scored on a development set by the task's own measure, character F1."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from inarch.io.files import append_metrics, read_metrics, write_atomic
+from inarch.io.runs import is_first_process
+from inarch.spans.coders import Coder
+from inarch.spans.metric import score
+from inarch.spans.model import SpanModel
+from inarch.spans.offsets import spans_to_offsets
+from inarch.spans.read import Post
+from inarch.spans.tagger import Tagger
+from inarch.train.settings import TrainSettings
+
+logger = logging.getLogger(__name__)
+
+_BEST = "best.safetensors"
+_ROWS = "dev.jsonl"
+
+
+class ChooseEpoch(TrainerCallback):
+    """Scores the model after every epoch, and gives it the best one's weights at the end."""
+
+    def __init__(
+        self, out: Path, dev: Sequence[Post], coder: Coder, num_rows: int, settings: TrainSettings
+    ) -> None:
+        self._out, self._dev, self._coder = out, dev, coder
+        per_epoch = num_rows / settings.batch_size
+        whole = range(1, math.ceil(settings.epochs))
+        self._ends = {math.ceil(epoch * per_epoch) for epoch in whole}
+        self._rows: list[dict[str, Any]] = []
+        self._best: dict[str, Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget what a killed run scored after the checkpoint that this one goes on from."""
+        path = self._out / _ROWS
+        rows = read_metrics(path) if path.exists() else []
+        self._rows = [row for row in rows if row["step"] <= state.global_step]
+        if is_first_process():
+            with write_atomic(path) as temp:
+                temp.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
+        best = max(rows, key=lambda row: row["f1"], default=None)
+        kept = best is not None and best["step"] <= state.global_step
+        self._best = best if kept and (self._out / _BEST).exists() else None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Score the model where an epoch ends."""
+        step, last = state.global_step, state.global_step >= state.max_steps
+        if (step in self._ends or last) and is_first_process():
+            self._score(_unwrapped(kwargs["model"]), step)
+
+    def _score(self, model: SpanModel, step: int) -> None:
+        found = dev_score(model, self._coder, self._dev)
+        row = {"step": step, **found}
+        logger.info("after step %d: dev F1 %.4f", step, row["f1"])
+        self._rows.append(row)
+        append_metrics(self._out / _ROWS, row)
+        if self._best is None or row["f1"] > self._best["f1"]:
+            self._best = row
+            with write_atomic(self._out / _BEST) as temp:
+                weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+                save_file(weights, temp)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the best epoch's weights into the model, before it is saved."""
+        if self._best is not None and is_first_process():
+            model = _unwrapped(kwargs["model"])
+            weights = load_file(self._out / _BEST, device=str(model.device))
+            model.load_state_dict(weights)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the best epoch's scores for the manifest, and remove its weights."""
+        (self._out / _BEST).unlink(missing_ok=True)
+        return {} if self._best is None else {"dev": self._best}
+
+
+def dev_score(model: SpanModel, coder: Coder, posts: Sequence[Post]) -> dict[str, float]:
+    """Return the official scores of a model, which is left in the mode that it was in."""
+    was_training = model.training
+    tagger = Tagger(model, coder)
+    spans = tagger.tag_batch([post.text for post in posts])
+    model.train(was_training)
+    found = score([spans_to_offsets(row) for row in spans], [post.offsets for post in posts])
+    return found._asdict()
+
+
+def _unwrapped(model: Any) -> SpanModel:
+    return getattr(model, "module", model)

@@ -1,0 +1,179 @@
+"""``spans train``: posts with spans in, a tagger out.
+
+The house's trainer does the training, as the loss is a sum over tokens like any other: clipping,
+decay of matrices only, resumption and several processes are its own. What is particular to spans
+is a callback, which scores the development set after every epoch and keeps the best one's weights.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+
+from inarch.errors import DataError, SettingsError, WeightsError
+from inarch.flows._spans_dev import ChooseEpoch
+from inarch.flows._spans_settings import SpansRun, result_settings
+from inarch.io.files import digest_file, digest_folder
+from inarch.io.models import max_positions, pick_device, quiet_transformers
+from inarch.io.runs import Stage, is_first_process, stage
+from inarch.records import LossOut
+from inarch.settings import to_dict
+from inarch.spans.coders import Coder, PieceCoder, WordCoder, load_tokenizer
+from inarch.spans.examples import collator, examples_of
+from inarch.spans.model import SpanConfig, SpanModel
+from inarch.spans.read import Post, read_posts, without
+from inarch.spans.words import WordVocabulary, split_words
+from inarch.train.trainer import train
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["SpansRun", "run"]
+
+_MOST_TOKENS = 512
+"""Window of an encoder that sets no smaller one."""
+
+
+def run(settings: SpansRun, out: Path) -> None:
+    """Train the tagger of a recipe; the result is ``out/model``, by epochs ``out/dev.jsonl``."""
+    data, encoder = settings.data, settings.encoder
+    inputs = {"train": digest_file(data.train)}
+    if data.dev is not None:
+        inputs["dev"] = digest_file(data.dev)
+    for name, path in (("encoder", encoder.path), ("tokenizer", encoder.tokenizer)):
+        if path is not None:
+            inputs[name] = digest_folder(path)
+    with stage(out, "spans", result_settings(settings), inputs) as opened:
+        if opened.done:
+            logger.info("%s is complete; nothing to do", out)
+            return
+        opened.wait_for("prepared")
+        _run(settings, out, opened)
+
+
+def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
+    posts, dev = read_data(settings)
+    coder = new_coder(settings, posts)
+    examples = examples_of(posts, coder)
+    facts = {"num_posts": len(posts), "num_rows": len(examples), "num_dev": len(dev)}
+    opened.note(**facts, prepared=True)
+    model = new_span_model(settings, coder).to(pick_device(settings.device))
+    opened.note(num_weights=sum(weight.numel() for weight in model.parameters()))
+    choose = ChooseEpoch(out, dev, coder, len(examples), settings.train) if dev else None
+    result = train(
+        model,
+        examples,
+        collator(coder),
+        token_sums,
+        settings.train,
+        out,
+        callbacks=[choose] if choose else [],
+    )
+    if is_first_process():
+        coder.save(result.model)
+        if choose:
+            opened.note(**choose.summary())
+    opened.note(num_steps=result.num_steps)
+
+
+def read_data(settings: SpansRun) -> tuple[list[Post], list[Post]]:
+    """Return the posts to train on and those to choose by, which are none of the former.
+
+    Raises:
+        DataError: A file cannot be read, or there is nothing to train on.
+    """
+    dev = [] if settings.data.dev is None else read_posts(settings.data.dev)
+    posts = read_posts(settings.data.train)
+    kept = without(posts, dev)
+    if len(kept) < len(posts):
+        logger.info("%d posts are in both files, and left out of training", len(posts) - len(kept))
+    if not kept:
+        raise DataError(f"{settings.data.train}: found no post to train on")
+    return kept, dev
+
+
+def new_coder(settings: SpansRun, posts: list[Post]) -> Coder:
+    """Return how texts become tokens: the encoder's own way, or the words of the posts."""
+    own = settings.encoder
+    if own.words is not None:
+        forms = (form for post in posts for form in split_words(post.text)[0])
+        return WordCoder(WordVocabulary.of(forms, own.words.min_count))
+    tokenizer = load_tokenizer(own.tokenizer or own.path or "")
+    window = min(tokenizer.model_max_length, _MOST_TOKENS, _positions(settings))
+    if own.window is not None and own.window > window:
+        raise SettingsError(
+            f"found encoder.window {own.window}, but the encoder and its tokenizer take at most"
+            f" {window} tokens; lower it"
+        )
+    return PieceCoder(tokenizer, own.window or window)
+
+
+def _positions(settings: SpansRun) -> int:
+    config = _encoder_config(settings)
+    limit = max_positions(config)
+    if limit is None or limit < 0:  # XLNet's is -1
+        return _MOST_TOKENS
+    # RoBERTa and its kin count positions from behind the padding's id.
+    is_roberta = "roberta" in config.model_type or config.model_type == "camembert"
+    return limit - (config.pad_token_id or 0) - 1 if is_roberta else limit
+
+
+def _encoder_config(settings: SpansRun) -> Any:
+    own = settings.encoder
+    if own.scratch is not None:
+        keys = dict(own.scratch)
+        return AutoConfig.for_model(keys.pop("model_type", ""), **keys)
+    try:
+        return AutoConfig.from_pretrained(own.path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"found no encoder at {own.path!r} ({str(error).splitlines()[0]}); expected a folder"
+            " with config.json, or an id on the hub"
+        ) from error
+
+
+def new_span_model(settings: SpansRun, coder: Coder) -> SpanModel:
+    """Return the model before training; the seed is set before any weight is drawn."""
+    own = settings.encoder
+    common = {
+        "aux": settings.aux,
+        "head": settings.head,
+        "loss": settings.loss_name,
+        "dropout": settings.dropout,
+    }
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
+        torch.manual_seed(settings.train.seed)
+        if isinstance(coder, WordCoder) and own.words is not None:
+            vocabulary = coder.vocabulary
+            sizes = {"num_words": vocabulary.num_words, "num_characters": vocabulary.num_characters}
+            return SpanModel(SpanConfig(words=to_dict(own.words), **sizes, **common))
+        encoder = _encoder(settings)
+        pieces = {} if not isinstance(coder, PieceCoder) else coder.settings
+        return SpanModel(SpanConfig(encoder=encoder.config.to_dict(), **pieces, **common), encoder)
+
+
+def _encoder(settings: SpansRun) -> Any:
+    own = settings.encoder
+    if own.path is None:
+        return AutoModel.from_config(_encoder_config(settings), dtype=torch.float32)
+    try:
+        return AutoModel.from_pretrained(
+            own.path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"cannot load the encoder {own.path}: {str(error).splitlines()[0]}; expected a folder,"
+            " or an id on the hub, with safetensors weights"
+        ) from error
+
+
+def token_sums(model: nn.Module, batch: Mapping[str, Any], progress: float) -> LossOut:
+    """Return the loss of a batch, summed over its tokens."""
+    inputs = {name: value for name, value in batch.items() if name != "num_items"}
+    loss = model(**inputs, only_loss=True).loss * batch["num_items"]
+    return LossOut(loss, {})
