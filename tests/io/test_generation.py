@@ -7,6 +7,7 @@ from tokenizers import models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from inarch.errors import DataError
+from inarch.io import generation, sampling
 from inarch.io.generation import answer_greedily
 from inarch.io.tokenizers import Tokenizer, wrap_tokenizer
 from inarch.records import Message
@@ -84,3 +85,17 @@ def test_a_models_own_generation_settings_change_nothing(model: LlamaForCausalLM
 def test_a_tokenizer_without_a_chat_template_is_refused(model: LlamaForCausalLM) -> None:
     with pytest.raises(DataError, match="chat template"):
         answer_greedily(model, _tokenizer(None), _chats(["a"]), max_new_tokens=2)
+
+
+def test_white_space_of_the_template_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = TEMPLATE.replace("{{ m['content'] }}", "<bot> {{ m['content'] }}")
+    written = [" a b", "  c", "d"]
+    for module in (generation, sampling):
+        monkeypatch.setattr(module, "complete", lambda *args: written)
+        monkeypatch.setattr(module, "read_prompts", lambda *args: [[2]] * 3)
+    one = sampling.SamplingSettings(max_new_tokens=1)
+    for template, expected in ((spaced, ["a b", " c", "d"]), (TEMPLATE, written)):
+        hf = _tokenizer(template)
+        chats = _chats(["a", "b", "c"])
+        assert answer_greedily(None, hf, chats, max_new_tokens=1) == expected
+        assert sampling.sample(None, hf, chats, one) == [[text] for text in expected]

@@ -303,7 +303,9 @@ def test_prompts_of_any_script_are_read_whole(make: Callable[[], Any]) -> None:
             if token in (tokenizer.roles["eos"], tokenizer.roles["eot"]):
                 break
             answer.append(token)
-        assert found[i] == [hf.decode(answer, skip_special_tokens=True)]
+        written = hf.decode(answer, skip_special_tokens=True)
+        # The template of the second writes a space in front of every content.
+        assert found[i] == [written.removeprefix("" if make is byte_level else " ")]
 
 
 def test_streams_of_seeds_and_keys_do_not_meet() -> None:

@@ -40,7 +40,7 @@ def answer_greedily(
     max_new_tokens: int,
     batch_size: int = 64,
 ) -> list[str]:
-    """Return the model's most probable next turn in each chat, token by token, without specials.
+    """Return the model's most probable next turn in each chat, token by token, see `as_contents`.
 
     Args:
         model: A causal language model, on its device.
@@ -54,7 +54,17 @@ def answer_greedily(
             chat does not fit into the template or the model.
     """
     prompts = usable(read_prompts(model, tokenizer, chats))
-    return complete(model, tokenizer, prompts, max_new_tokens, batch_size)
+    return as_contents(tokenizer, complete(model, tokenizer, prompts, max_new_tokens, batch_size))
+
+
+def as_contents(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """Return what a model wrote as contents of turns.
+
+    White space that the chat template writes in front of a content, but not where it asks for an
+    answer, is the model's to write; within a content it would stand there twice.
+    """
+    header = _unasked_header(tokenizer.hf)
+    return [text.removeprefix(header) for text in texts]
 
 
 def read_prompts(

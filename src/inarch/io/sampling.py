@@ -26,7 +26,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from inarch.io.generation import complete, read_prompts, usable
+from inarch.io.generation import as_contents, complete, read_prompts, usable
 from inarch.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sample(
     num_samples: int = 1,
     keys: Sequence[int] | None = None,
 ) -> list[list[str]]:
-    """Return the samples of each chat's next turn, without specials.
+    """Return the samples of each chat's next turn, without specials, see `as_contents`.
 
     Sample j of chat i depends on the model, the chat, the settings, ``settings.seed + j`` and
     ``keys[i]`` alone.
@@ -100,7 +100,7 @@ def sample(
         uniforms = [_uniforms(*streams[row], settings.max_new_tokens) for row in rows]
         return LogitsProcessorList([*_warpers(settings), _Draw(np.stack(uniforms))])
 
-    flat = complete(
+    written = complete(
         model,
         tokenizer,
         [prompt for prompt in prompts for _ in range(num_samples)],
@@ -108,6 +108,7 @@ def sample(
         settings.batch_size,
         processors if settings.temperature else None,
     )
+    flat = as_contents(tokenizer, written)
     return [flat[at : at + num_samples] for at in range(0, len(flat), num_samples)]
 
 
