@@ -68,6 +68,7 @@ def test_verbs_and_flags_are_frozen():
         "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
         "merge": [],
         "align": [],
+        "spans": [],
         "evaluate": [],
         "prune": [
             "model",
@@ -98,6 +99,9 @@ def test_verbs_and_flags_are_frozen():
             *("--annotations", "--gamed", "--c", "--align", "--solver", "--weights", "--model"),
             *("--json", "--out"),
         ],
+    }
+    assert surface(command.commands["spans"]) == {
+        "score": ["--gold", "--pred", "--against", "--train", "--out", "--skip-bad", "--json"],
     }
     assert surface(command.commands["merge"]) == {
         "recipe": [

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from inarch import __version__
-from inarch.cli import align, evaluate, merge, prune, tools
+from inarch.cli import align, evaluate, merge, prune, spans, tools
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(merge.app, name="merge")
 app.add_typer(align.app, name="align")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(spans.app, name="spans")
 
 Recipe = Annotated[Path, typer.Argument(help="YAML file with the settings.")]
 Set = Annotated[

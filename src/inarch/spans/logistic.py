@@ -119,12 +119,12 @@ class LogisticTagger:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``logistic.safetensors`` and ``logistic.json``."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder = Path(folder)
         make_folder(folder)
         with write_atomic(folder / WEIGHTS) as temp:
-            save_file({"weights": self.weights}, temp)
+            temp.write_bytes(save({"weights": self.weights}))
         write_json(folder / CONFIG, {"bias": self.bias, "cpu_s": self.cpu_s})
 
     @classmethod

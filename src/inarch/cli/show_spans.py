@@ -1,0 +1,58 @@
+"""What `inarch spans score` and `inarch spans screen` print."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from inarch.cli import show
+
+if TYPE_CHECKING:
+    from inarch.flows.spans_score import Scores
+    from inarch.spans.metric import Score
+
+
+def show_scores(found: "Scores", name: str) -> None:
+    """Print the official score of predictions, and of what stands beside them."""
+    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("F1", "empty", "others", "better by", "p", "CPU s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_row(Path(name).name, *_cells(found.official), "", "", "")
+    for other in found.beside:
+        seconds = "" if other.cpu_s is None else f"{other.cpu_s:.1f}"
+        better = _with_error(other.better.difference, other.better.standard_error, sign=True)
+        cells = (*_cells(other.score), better, f"{other.better.p:.4f}", seconds)
+        table.add_row(Path(other.name).name, *cells)
+    show.output.print(table)
+    _say(
+        f"F1 of characters, mean over {found.official.n:,} posts ± standard error; empty, others:"
+        " posts without a gold span, and with one."
+    )
+    if found.beside:
+        _say("better by: mean difference per post; p: paired permutation test, two-sided.")
+    words = "" if math.isnan(found.micro_word_f1) else f", words {found.micro_word_f1:.4f}"
+    _say(f"Other scores, over all posts together: characters {found.micro_character_f1:.4f}{words}")
+    for why, number in found.skipped.items():
+        _say(f"{number} {why}")
+
+
+def _cells(found: "Score") -> list[str]:
+    return [
+        _with_error(found.f1, found.standard_error),
+        _number(found.f1_empty),
+        _number(found.f1_nonempty),
+    ]
+
+
+def _with_error(value: float, error: float, sign: bool = False) -> str:
+    return f"{value:{'+' if sign else ''}.4f} ± {_number(error)}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _say(text: str) -> None:
+    show.output.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""The verb ``spans`` and its commands."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inarch.cli import span_models
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Find the characters that make a text toxic: `inarch spans score --gold F --pred F`.",
+)
+
+
+app.command()(span_models.train)
+app.command()(span_models.tag)
+
+
+@app.command()
+def score(  # noqa: PLR0913  (a flag each)
+    gold: Annotated[
+        Path, typer.Option("--gold", metavar="FILE", help="Posts: .csv, .jsonl, spans-pred.txt.")
+    ],
+    pred: Annotated[
+        Path, typer.Option("--pred", metavar="FILE", help="Predictions for each, the same forms.")
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="FILE", help="Another system's, for a paired test."),
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option("--train", metavar="FILE", help="Posts that baselines beside it learn from."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Keep the baselines here.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Count rows that are wrong, and go on.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, then one per system beside.")
+    ] = False,
+) -> None:
+    """Score predicted spans by the character F1 of SemEval-2021 Task 5."""
+    from inarch.cli.show_spans import show_scores
+    from inarch.errors import SettingsError
+    from inarch.flows import spans_score as flow
+
+    if out and not train:
+        raise SettingsError("--out keeps the baselines, which need --train; give it, or no --out")
+    found = flow.run(gold, pred, train=train, against=against, out=out, skip_bad=skip_bad)
+    if not as_json:
+        show_scores(found, str(pred))
+        return
+    typer.echo(json.dumps(flow.as_json(found.official)))
+    for other in found.beside:
+        row = {"beside": other.name, **flow.as_json(other.score), "cpu_s": other.cpu_s}
+        typer.echo(json.dumps(row | {"better": flow.as_json(other.better)}))
