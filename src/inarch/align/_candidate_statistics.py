@@ -99,7 +99,7 @@ class Statistics:
     def _gaps(self) -> dict[str, object]:
         """Return means and medians over the rows."""
         if not self.rows:
-            return {}
+            return {"gaps": {}, "mean_characters": {}}
         names = list(self.rows[0])
         scores = {name: [row[name][0] for row in self.rows] for name in names}
         characters = {name: fmean(row[name][1] for row in self.rows) for name in names}

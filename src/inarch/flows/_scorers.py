@@ -125,21 +125,29 @@ def _called(name: str) -> Scorer:
         chat = [message._asdict() for message in question.prompt]
         try:
             values = list(function(chat, list(question.answers), *more))
-            if len(values) == len(question.answers):
-                return [float(value) for value in values]
-            reason = f"{name} gave {len(values)} numbers for {len(question.answers)} answers"
         except InarchError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a user's function may raise
             logger.debug("%s failed", name, exc_info=True)
-            reason = f"{name} failed: {type(error).__name__}: {error}"
-        return [NoScore(reason)] * len(question.answers)
+            failed = NoScore(f"{name} failed: {type(error).__name__}: {error}")
+            return [failed] * len(question.answers)
+        if len(values) != len(question.answers):
+            failed = NoScore(f"{name} gave {len(values)} numbers for {len(question.answers)}")
+            return [failed] * len(question.answers)
+        return [_number(name, value) for value in values]
 
     def score(questions: Sequence[Question]) -> Iterator[tuple[int, list[Result]]]:
         for number, question in enumerate(questions):
             yield number, one(question)
 
     return score
+
+
+def _number(name: str, value: Any) -> Result:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return NoScore(f"{name} gave {value!r:.80}, expected a number")
 
 
 def _function(name: str) -> Callable[..., Any]:
