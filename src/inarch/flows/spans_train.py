@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from inarch.errors import DataError, SettingsError, WeightsError
+from inarch.flows._plan import operations_per_s
 from inarch.flows._spans_dev import ChooseEpoch
 from inarch.flows._spans_settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
@@ -25,15 +27,17 @@ from inarch.io.runs import Stage, is_first_process, stage
 from inarch.records import LossOut
 from inarch.settings import to_dict
 from inarch.spans.coders import Coder, PieceCoder, WordCoder, load_tokenizer
+from inarch.spans.encoder import WordEncoder
 from inarch.spans.examples import collator, examples_of
 from inarch.spans.model import SpanConfig, SpanModel
 from inarch.spans.read import Post, read_posts, without
 from inarch.spans.words import WordVocabulary, split_words
+from inarch.train.plan import num_steps
 from inarch.train.trainer import train
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["SpansRun", "run"]
+__all__ = ["SpansRun", "plan", "run"]
 
 _MOST_TOKENS = 512
 """Window of an encoder that sets no smaller one."""
@@ -177,3 +181,33 @@ def token_sums(model: nn.Module, batch: Mapping[str, Any], progress: float) -> L
     inputs = {name: value for name, value in batch.items() if name != "num_items"}
     loss = model(**inputs, only_loss=True).loss * batch["num_items"]
     return LossOut(loss, {})
+
+
+def plan(settings: SpansRun) -> dict[str, object]:
+    """Return what a run will take; what is not on this machine is unknown."""
+    facts: dict[str, object] = {
+        "encoder": settings.encoder.path or ("words" if settings.encoder.words else "scratch"),
+        "aux, head, loss": f"{settings.aux}, {settings.head}, {settings.loss_name}",
+    }
+    try:
+        posts, dev = read_data(settings)
+        coder = new_coder(settings, posts)
+        model = new_span_model(settings, coder)
+    except (DataError, WeightsError) as error:
+        logger.info("%s", error)
+        return facts | dict.fromkeys(("posts", "tokens", "steps", "memory", "time"), "unknown")
+    examples = examples_of(posts, coder)
+    steps = num_steps(len(examples), settings.train)
+    num_tokens = sum(examples.lengths) * steps * settings.train.batch_size // len(examples)
+    num_weights = sum(w.numel() for name, w in model.named_parameters() if "embed" not in name)
+    if isinstance(model.encoder, WordEncoder):  # an embedding costs no arithmetic
+        num_weights -= model.encoder.words.weight.numel()
+    seconds = 6 * num_weights * num_tokens / operations_per_s(pick_device(settings.device))
+    size = 16 * sum(weight.numel() for weight in model.parameters()) / 2**30
+    return facts | {
+        "posts": f"{len(posts)} to train on, {len(dev)} to choose by",
+        "tokens": sum(examples.lengths),
+        "steps": steps,
+        "memory": f"{size:.2g} GiB and activations",
+        "time": f"{timedelta(seconds=round(seconds))} or more on {pick_device(settings.device)}",
+    }

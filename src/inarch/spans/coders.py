@@ -7,6 +7,7 @@ Shapes: B = rows, T = tokens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,8 @@ Ids = NDArray[np.int64]
 WORD_WINDOW = 1024
 """Words that the built-in encoder reads at once."""
 _MAX_FORMS = 2**17
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair, which JSON can spell and UTF-8 cannot."""
 
 
 class Tokens(NamedTuple):
@@ -136,7 +139,7 @@ class PieceCoder:
         if not texts:
             return []
         made = self.tokenizer(
-            list(texts),
+            [_SURROGATE.sub("\ufffd", text) for text in texts],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
