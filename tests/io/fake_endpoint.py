@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -45,6 +45,9 @@ def logprobs(pairs: dict[str, float]) -> dict[str, Any]:
     top = [{"token": token, "logprob": logp, "bytes": None} for token, logp in pairs.items()]
     return {"content": [{**top[0], "top_logprobs": top}]}
 
+
+QUICK = "inarch.io._retry.FIRST_WAIT_S"
+"""Set this to a hundredth of a second with monkeypatch, and retries take no time."""
 
 Say = Callable[[dict[str, Any], int], "str | dict[str, Any] | Fault"]
 """Gets the body of a call, and how many times this body came before; gives the answer's text, the
@@ -89,6 +92,11 @@ class FakeEndpoint:
             self._at_once -= 1
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # or more than five new connections at once wait for a second
+
+
 @contextmanager
 def serving(say: Say) -> Iterator[FakeEndpoint]:
     """Run a server on a free port of loopback; its ``url`` is for EndpointSettings."""
@@ -96,6 +104,7 @@ def serving(say: Say) -> Iterator[FakeEndpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or every reply takes 40 ms
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
@@ -120,15 +129,15 @@ def serving(say: Say) -> Iterator[FakeEndpoint]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw) + (100 if fault.cut else 0)))
             self.end_headers()
-            self.wfile.write(raw)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who hung up in the meantime
+                self.wfile.write(raw)
             if fault.cut:
                 self.close_connection = True
 
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

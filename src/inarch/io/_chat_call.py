@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -15,6 +16,10 @@ from inarch.io._retry import LONGEST_ASKED_WAIT_S, asked_wait_s, passes, wait_s
 if TYPE_CHECKING:
     from collections import Counter
 
+logger = logging.getLogger(__name__)
+
+MOST_FAILED_IN_A_ROW = 20
+"""As many requests without a reply in between end a run."""
 _SHOWN = 300
 """Characters of a server's words that a message repeats."""
 _OF_THIS_REQUEST = re.compile(
@@ -38,9 +43,11 @@ class Stop(Exception):
 class _Passing(Exception):
     """A call failed in a way that may pass."""
 
-    def __init__(self, reason: str, asked_s: float | None = None) -> None:
+    def __init__(self, reason: str, asked_s: float | None = None, absent: bool = False) -> None:
         super().__init__(reason)
         self.asked_s = asked_s
+        self.absent = absent
+        """Nothing listens there."""
 
 
 class Caller:
@@ -59,11 +66,14 @@ class Caller:
         self._client = AsyncOpenAI(
             base_url=url, api_key=key or "none", timeout=timeout_s, max_retries=0
         )
+        # Looked up here, as openai imports what it needs at first use, which is not a slow reply.
+        self._create = self._client.chat.completions.with_raw_response.create
         self._url, self._secret = url, key
         self._timeout_s, self._max_retries = timeout_s, max_retries
         self._counts = counts
         self._not_before = 0.0
         self._was_reached = False
+        self._failed_in_a_row = 0
 
     async def __aenter__(self) -> Self:
         """Open nothing: connections are opened when they are needed."""
@@ -79,34 +89,48 @@ class Caller:
         Raises:
             Stop: No request can be answered.
         """
-        for attempt in range(1, self._max_retries + 2):
+        attempt = 0
+        while True:
+            attempt += 1
             await self._wait_for_turn()
             try:
-                reply = await self._send(body)
+                outcome = await self._send(body)
             except _Passing as problem:
-                reason, asked_s = str(problem), problem.asked_s
+                if attempt > self._max_retries or (problem.asked_s or 0) > LONGEST_ASKED_WAIT_S:
+                    return self._give_up(problem, attempt)
+                await self._wait(problem, attempt)
             else:
-                if isinstance(reply, Reply):
-                    self._counts["prompt_tokens"] += reply.num_prompt_tokens or 0
-                    self._counts["answer_tokens"] += reply.num_answer_tokens or 0
-                return reply
-            if asked_s is not None and asked_s > LONGEST_ASKED_WAIT_S:
-                return Failure(f"{reason}, and it asks to wait {asked_s:.0f} s")
-            if attempt <= self._max_retries:
-                self._counts["retries"] += 1
-                await self._wait(attempt, asked_s)
-        if not self._was_reached:
-            raise Stop(
-                f"{self._url}: {reason}, {attempt} times; expected a server that answers there;"
-                " start it, or correct the url. What was answered before is kept"
-            )
-        return Failure(f"{reason}, {attempt} times")
+                if isinstance(outcome, Reply):
+                    self._failed_in_a_row = 0
+                    self._counts["prompt_tokens"] += outcome.num_prompt_tokens or 0
+                    self._counts["answer_tokens"] += outcome.num_answer_tokens or 0
+                return outcome
 
-    async def _wait(self, attempt: int, asked_s: float | None) -> None:
+    def _give_up(self, problem: _Passing, attempts: int) -> Failure:
+        """Return the failure of a request; `Stop` is raised where the others would fail as well."""
+        self._failed_in_a_row += 1
+        if problem.absent and not self._was_reached:
+            raise Stop(
+                f"{self._url}: {problem}, {attempts} times; expected a server that answers there; "
+                "start it, or correct the url"
+            )
+        if self._failed_in_a_row >= MOST_FAILED_IN_A_ROW:
+            raise Stop(
+                f"{self._url}: {self._failed_in_a_row} requests in a row have failed, the last one "
+                f"with: {problem}, {attempts} times. What was answered is kept; run the same "
+                "command again when the endpoint works"
+            )
+        asked = f", and it asks to wait {problem.asked_s:.0f} s" if problem.asked_s else ""
+        return Failure(f"{problem}, {attempts} times{asked}")
+
+    async def _wait(self, problem: _Passing, attempt: int) -> None:
         """Wait before a request is sent again; what a server asks for holds for all requests."""
-        if asked_s:
-            self._not_before = max(self._not_before, time.monotonic() + asked_s)
-        await asyncio.sleep(wait_s(attempt, asked_s))
+        if not self._counts["retries"]:
+            logger.warning("%s: %s; it is asked again, as all that fails so", self._url, problem)
+        self._counts["retries"] += 1
+        if problem.asked_s:
+            self._not_before = max(self._not_before, time.monotonic() + problem.asked_s)
+        await asyncio.sleep(wait_s(attempt, problem.asked_s))
 
     async def _wait_for_turn(self) -> None:
         while (left_s := self._not_before - time.monotonic()) > 0:
@@ -120,7 +144,7 @@ class Caller:
         own = {"model", "messages"}
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.chat.completions.with_raw_response.create(
+                response = await self._create(
                     model=body["model"],
                     messages=body["messages"],
                     extra_body={name: value for name, value in body.items() if name not in own},
@@ -128,7 +152,9 @@ class Caller:
         except (TimeoutError, APITimeoutError):
             raise _Passing(f"no reply within {self._timeout_s:g} s") from None
         except APIConnectionError as error:
-            raise _Passing(f"no connection ({error.__cause__ or error})") from None
+            absent = type(error.__cause__).__name__ == "ConnectError"
+            why = f"no connection ({error.__cause__ or error})"
+            raise _Passing(why, absent=absent) from None
         except APIStatusError as error:
             self._was_reached = True
             return self._refused(error)
@@ -163,7 +189,7 @@ class Caller:
         return said[:_SHOWN]
 
 
-def read_reply(text: str) -> Reply:
+def read_reply(text: str) -> Reply | Failure:
     """Return what an endpoint's JSON says; `_Passing` is raised where it says nothing."""
     try:
         found = json.loads(text)
@@ -172,17 +198,21 @@ def read_reply(text: str) -> Reply:
     except (ValueError, KeyError, IndexError, TypeError):
         shown = " ".join(text.split())[:_SHOWN]
         raise _Passing(f"a reply that holds no answer ({shown})") from None
-    if not isinstance(content, str) or not content.strip():
-        raise _Passing("an empty answer")
+    reason, top = str(choice.get("finish_reason") or ""), _top_logprobs(choice)
+    content = content if isinstance(content, str) else ""
+    if not content.strip() and top is None:
+        if reason == "content_filter":
+            return Failure("an answer that the endpoint's filter took away")
+        raise _Passing(f"an empty answer (finish_reason {reason or 'absent'})")
     usage = found.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Reply(
         content,
-        str(choice.get("finish_reason") or ""),
+        reason,
         str(found.get("model") or ""),
         usage.get("prompt_tokens"),
         usage.get("completion_tokens"),
-        _top_logprobs(choice),
+        top,
     )
 
 

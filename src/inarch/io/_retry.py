@@ -3,6 +3,7 @@
 import email.utils
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 FIRST_WAIT_S = 0.5
@@ -44,10 +45,8 @@ def asked_wait_s(headers: Mapping[str, str], now: datetime | None = None) -> flo
         now: The time that a date is compared with; by default this moment.
     """
     value = headers.get("retry-after", "").strip()
-    try:
+    with suppress(ValueError):
         return max(0.0, float(value))
-    except ValueError:
-        pass
     try:
         until = email.utils.parsedate_to_datetime(value)
     except ValueError:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, overload
@@ -19,7 +20,7 @@ from typing import Literal, NamedTuple, Self, overload
 from pydantic import model_validator
 
 from inarch.errors import SettingsError
-from inarch.io.endpoints import EndpointSettings, Reply, Request, ask, identity, spent
+from inarch.io.endpoints import EndpointSettings, Failure, Reply, Request, ask, identity, spent
 from inarch.io.files import write_text
 from inarch.io.generation import read_prompts
 from inarch.io.models import DTYPES, digest_model, load_model, pick_device
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 SHARD_CHATS = 256
 """Chats of a shard: what a killed run of a local model may lose."""
+_NAMED = 10
+"""Reasons of failures that are told."""
 REPLIES = "replies.jsonl"
 """What an endpoint has answered so far."""
 
@@ -120,8 +123,8 @@ def answers(
         num_samples: Answers to each chat; the first has the seed ``sampling.seed``, the next ones
             those that follow.
         folder: A run folder of its own, see `inarch.io.runs.stage`. Its facts hold
-            ``num_answers``, ``failures`` (a count per reason) and, of an endpoint, tokens and
-            ``cost``.
+            ``num_answers``, ``num_failures``, ``failures`` (counts of the commonest reasons) and,
+            of an endpoint, the fields of `inarch.io.endpoints.Spent`.
 
     Raises:
         SettingsError: The folder holds answers of another model, to other chats or of other
@@ -138,13 +141,7 @@ def answers(
     work = _Work(settings, chats, sampling, num_samples, folder)
     with stage(folder, "answers", *_key(work)) as opened:
         if not opened.done:
-            missing = work.missing
-            fill = _fill_from_model if settings.endpoint is None else _fill_from_endpoint
-            total = len(chats) * num_samples
-            done = total - sum(len(work.numbers(shard)) for shard in missing) * num_samples
-            with track(f"answers of {settings.name}", total, "answers", done) as advance:
-                if missing:
-                    fill(work, missing, advance)
+            _fill(work)
             opened.note(**_facts(work))
     for reason, number in opened.facts["failures"].items():
         logger.warning("%s: %d answers are missing: %s", settings.name, number, reason)
@@ -190,6 +187,18 @@ def _key(work: _Work) -> tuple[dict[str, object], dict[str, str]]:
     return own, inputs
 
 
+def _fill(work: _Work) -> None:
+    """Write the shards that are missing."""
+    settings, missing = work.settings, work.missing
+    total = len(work.chats) * work.num_samples
+    done = total - sum(len(work.numbers(shard)) for shard in missing) * work.num_samples
+    with track(f"answers of {settings.name}", total, "answers", done) as advance:
+        if missing and settings.endpoint is None:
+            _fill_from_model(work, missing, advance)
+        elif missing and settings.endpoint is not None:
+            _fill_from_endpoint(work, settings.endpoint, missing, advance)
+
+
 def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int], None]) -> None:
     """Write the shards of a model that runs here."""
     settings, path = work.settings, work.settings.path or ""
@@ -220,7 +229,12 @@ def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int]
         advance(len(rows) * work.num_samples)
 
 
-def _fill_from_endpoint(work: _Work, shards: Sequence[int], advance: Callable[[int], None]) -> None:
+def _fill_from_endpoint(
+    work: _Work,
+    endpoint: EndpointSettings,
+    shards: Sequence[int],
+    advance: Callable[[int], None],
+) -> None:
     """Write the shards of an endpoint, each as soon as its last answer is there."""
     places = [
         (shard, number, seed)
@@ -230,19 +244,21 @@ def _fill_from_endpoint(work: _Work, shards: Sequence[int], advance: Callable[[i
     ]
     requests = [_request(work.chats[n], seed, work.sampling) for _, n, seed in places]
     found: dict[int, dict[tuple[int, int], Answer]] = defaultdict(dict)
-    endpoint = work.settings.endpoint
-    for place, outcome in ask(endpoint, requests, work.folder / REPLIES) if endpoint else ():
-        shard, number, seed = places[place]
-        found[shard][number, seed] = (
-            Answer(outcome.text, seed)
-            if isinstance(outcome, Reply)
-            else Answer(None, seed, outcome.reason)
-        )
-        advance(1)
-        if len(found[shard]) == len(work.numbers(shard)) * work.num_samples:
-            here = found.pop(shard)
-            rows = [tuple(here[n, seed] for seed in work.seeds) for n in work.numbers(shard)]
-            _write_shard(work.folder, shard, rows)
+    with closing(ask(endpoint, requests, work.folder / REPLIES)) as outcomes:
+        for at, outcome in outcomes:
+            shard, number, seed = places[at]
+            found[shard][number, seed] = _answer(outcome, seed)
+            advance(1)
+            if len(found[shard]) == len(work.numbers(shard)) * work.num_samples:
+                here = found.pop(shard)
+                rows = [tuple(here[n, seed] for seed in work.seeds) for n in work.numbers(shard)]
+                _write_shard(work.folder, shard, rows)
+
+
+def _answer(outcome: Reply | Failure, seed: int) -> Answer:
+    if isinstance(outcome, Reply):
+        return Answer(outcome.text, seed)
+    return Answer(None, seed, outcome.reason)
 
 
 def _request(chat: Sequence[Message], seed: int, sampling: SamplingSettings) -> Request:
@@ -262,7 +278,8 @@ def _facts(work: _Work) -> dict[str, object]:
     failures = Counter(answer.failure for row in found for answer in row if answer.text is None)
     facts: dict[str, object] = {
         "num_answers": len(found) * work.num_samples - failures.total(),
-        "failures": dict(failures.most_common()),
+        "num_failures": failures.total(),
+        "failures": dict(failures.most_common(_NAMED)),
     }
     if work.settings.endpoint is not None:
         facts |= spent(work.settings.endpoint, work.folder / REPLIES)._asdict()

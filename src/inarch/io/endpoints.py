@@ -33,7 +33,7 @@ from inarch.records import Message
 from inarch.settings import Settings, to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
 _OWN_KEYS = frozenset(
@@ -127,8 +127,11 @@ def ask(
     requests: Sequence[Request],
     cache: Path,
     counts: Counter[str] | None = None,
-) -> Iterator[tuple[int, Reply | Failure]]:
+) -> Generator[tuple[int, Reply | Failure], None, None]:
     """Yield the number of each request with its reply or failure, as they come.
+
+    Asking goes on in the background until the last one is taken or the generator is closed; where
+    the caller may fail in between, `contextlib.closing` ends it at once.
 
     Args:
         settings: Where to ask.
@@ -192,7 +195,12 @@ def probe_logprobs(settings: EndpointSettings, cache: Path, top_logprobs: int = 
     """
     question = (Message("user", "Answer with yes or no."),)
     probe = Request(question, max_tokens=1, top_logprobs=top_logprobs)
-    [(_, outcome)] = ask(settings, [probe], cache)
+    try:
+        [(_, outcome)] = ask(settings, [probe], cache)
+    except SettingsError as error:
+        if "logprobs" in str(error):  # some refuse the question instead
+            return 0
+        raise
     return len(outcome.top_logprobs or ()) if isinstance(outcome, Reply) else 0
 
 
