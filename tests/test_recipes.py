@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 MERGES = [path for path in RECIPES if "merge_method" in yaml.safe_load(path.read_text())]
 CUTS = sorted((ROOT / "recipes/blockpruner").glob("*.yaml"))
-FUSIONS = [path for path in RECIPES if path not in (*MERGES, *CUTS)]
+SPANS = sorted((ROOT / "recipes/spans").glob("*.yaml"))
+FUSIONS = [path for path in RECIPES if path not in (*MERGES, *CUTS, *SPANS)]
 
 LLAMA2 = {"model_type": "llama", "vocab_size": 32000, "architectures": ["LlamaForCausalLM"]}
 SMALL, LARGE = (
@@ -43,6 +44,14 @@ def test_dry_run(path: Path):
     assert shown.exit_code == 0, shown.output
     assert "tokens" in shown.output
     assert "unknown" in shown.output  # their models and corpora are not on this machine
+
+
+@pytest.mark.parametrize("path", SPANS, ids=lambda p: p.name)
+def test_taggers_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    shown = CliRunner().invoke(app, ["spans", "train", str(path), "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "crf, crf" in shown.output
 
 
 @pytest.mark.parametrize("path", MERGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -190,6 +190,8 @@ def plan(settings: SpansRun) -> dict[str, object]:
         "aux, head, loss": f"{settings.aux}, {settings.head}, {settings.loss_name}",
     }
     try:
+        if settings.encoder.words is None:
+            new_coder(settings, [])  # is it there at all?
         posts, dev = read_data(settings)
         coder = new_coder(settings, posts)
         model = new_span_model(settings, coder)
