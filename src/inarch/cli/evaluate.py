@@ -45,11 +45,15 @@ def alpaca(  # noqa: PLR0913  (a flag each)
     model: Annotated[
         str | None, typer.Option("--model", help="Name of the model; default: the file's.")
     ] = None,
+    leaderboard: Annotated[
+        Path | None, typer.Option("--leaderboard", help="Add a row to this CSV, as officially.")
+    ] = None,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
     """AlpacaEval 2: win rate, discrete and length-controlled, from a judge's annotations."""
     from inarch.cli.show_evaluate import show_alpaca
+    from inarch.evaluate.alpaca_files import add_to_leaderboard, leaderboard_row
     from inarch.evaluate.alpaca_score import AlpacaFiles, score_alpaca
     from inarch.evaluate.length_control import LengthControlSettings
     from inarch.evaluate.protocol import save_results
@@ -64,10 +68,122 @@ def alpaca(  # noqa: PLR0913  (a flag each)
     found = score_alpaca(AlpacaFiles(annotations, gamed, weights), settings, model)
     if out:
         save_results(out, [found.result])
+    if leaderboard:
+        row = leaderboard_row(found.rate, found.controlled, found.avg_length)
+        add_to_leaderboard(leaderboard, found.model, row)
     if as_json:
         typer.echo(json.dumps(found.numbers()))
     else:
         show_alpaca(found)
+
+
+@app.command()
+def arena(  # noqa: PLR0913  (a flag each)
+    battles: Annotated[
+        Path, typer.Option("--battles", help="Battles or judgments: a file, or a folder of them.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="The model that all others meet.")
+    ] = None,
+    protocol: Annotated[
+        Literal["v0.1", "v2"] | None, typer.Option("--protocol", help="Default: by the rows.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option("--category", help="Only the prompts of this category.")
+    ] = None,
+    intervals: Annotated[
+        Literal["prompts", "rows"],
+        typer.Option("--intervals", help="What is drawn; officially rows, which claims too much."),
+    ] = "prompts",
+    control: Annotated[
+        Literal["none", "style", "length", "markdown"],
+        typer.Option("--control", help="What is held equal; needs --style."),
+    ] = "none",
+    style: Annotated[
+        Path | None, typer.Option("--style", help="CSV of counts, or the official answers.")
+    ] = None,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Arena-Hard: scores against the baseline, from both games of each prompt."""
+    from inarch.cli.show_evaluate import show_arena
+    from inarch.evaluate.arena import ArenaSettings, results
+    from inarch.evaluate.arena_score import ArenaChoice, score_arena
+    from inarch.evaluate.protocol import save_results
+
+    if (style is None) != (control == "none"):
+        raise SettingsError("--style and --control need each other; give both, or leave both out")
+    settings = ArenaSettings(intervals=intervals, control=control)
+    found = score_arena(battles, settings, ArenaChoice(protocol, baseline, category), style)
+    if out:
+        save_results(out, results(found.battles))
+    if as_json:
+        typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
+    else:
+        show_arena(found)
+
+
+@app.command()
+def mtbench(
+    judgments: Annotated[
+        Path, typer.Option("--judgments", help="FastChat's judgments: a file, or a folder.")
+    ],
+    questions: Annotated[
+        Path | None, typer.Option("--questions", help="question.jsonl, for other categories.")
+    ] = None,
+    references: Annotated[
+        str, typer.Option("--references", help="Name of the references that the judge saw.")
+    ] = "",
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """MT-Bench: ratings of both turns, from a judge's single-answer judgments."""
+    from inarch.cli.show_evaluate import show_mtbench
+    from inarch.evaluate.mt_bench import results, score_ratings
+    from inarch.evaluate.mt_bench_files import read_ratings
+    from inarch.evaluate.protocol import save_results
+
+    ratings = read_ratings(judgments, questions)
+    found = score_ratings(ratings)
+    if out:
+        save_results(out, results(ratings, references))
+    if as_json:
+        numbers = {model: score._asdict() for model, score in found.items()}
+        typer.echo(json.dumps(numbers, ensure_ascii=False))
+    else:
+        show_mtbench(found)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A result, from --out of another command.")],
+    b: Annotated[list[Path], typer.Argument(help="One or more that it is compared with.")],
+    candidates: Annotated[
+        int | None,
+        typer.Option("--candidates", help="Models tried in all; default: those given as B."),
+    ] = None,
+    any_protocol: Annotated[
+        bool, typer.Option("--any-protocol", help="Compare though protocols differ.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per comparison.")
+    ] = False,
+) -> None:
+    """How much better A is than B on the same prompts, with an interval, per category."""
+    from inarch.cli.show_evaluate import show_comparison
+    from inarch.evaluate import compare as area
+    from inarch.evaluate.protocol import load_result
+    from inarch.settings import validate
+
+    given = {"any_protocol": any_protocol, "candidates": candidates or len(b)}
+    settings = validate(area.CompareSettings, given, "--candidates")
+    one = load_result(a)
+    for path in b:
+        found = area.compare(one, load_result(path), settings)
+        if as_json:
+            typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
+        else:
+            show_comparison(found)
 
 
 def _number_or_cv(text: str) -> float | str:

@@ -1,14 +1,19 @@
 """What `inarch evaluate` prints for people."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from inarch.cli.show import output
 
 if TYPE_CHECKING:
     from inarch.evaluate.alpaca_score import AlpacaScore
+    from inarch.evaluate.arena_score import ArenaLeaderboard
+    from inarch.evaluate.compare import Comparison
+    from inarch.evaluate.mt_bench import MtScore
 
 
 def show_alpaca(found: "AlpacaScore") -> None:
@@ -29,6 +34,66 @@ def show_alpaca(found: "AlpacaScore") -> None:
         f" drawn{left_out}{fit}",
         highlight=False,
     )
+
+
+def show_arena(found: "ArenaLeaderboard") -> None:
+    """Print a leaderboard, with a column per category."""
+    rows = found.numbers()
+    categories = list(dict.fromkeys(name for row in rows.values() for name in row["by_category"]))
+    numbers = ("score", "interval", "prompts", "left out", *categories)
+    title = f"Arena-Hard {found.battles.version}, % won against the baseline"
+    table = _table(title, "model", *numbers)
+    for model, row in rows.items():
+        interval = f"{row['lower']:.1f} to {row['upper']:.1f}"
+        parts = [row["by_category"].get(name) for name in categories]
+        table.add_row(
+            Text(model),
+            *(f"{row['score']:.2f}", interval, str(row["n_prompts"]), str(row["n_invalid"])),
+            *(f"{part['score']:.2f}" if part else "" for part in parts),
+        )
+    output.print(table)
+    if found.coefficients:
+        parts = [f"{name} {weight:+.3f}" for name, weight in found.coefficients.items()]
+        output.print(f"style, per standard deviation: {', '.join(parts)}", highlight=False)
+
+
+def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
+    """Print the ratings of all models, and those of each category."""
+    categories = list(
+        dict.fromkeys(name for score in scores.values() for name in score.by_category)
+    )
+    numbers = ("turn 1", "turn 2", "average", "interval", "ratings", "left out")
+    table = _table("MT-Bench, 1 to 10", "model", *numbers)
+    for model, score in scores.items():
+        interval = "" if score.lower is None else f"{score.lower:.2f} to {score.upper:.2f}"
+        table.add_row(
+            Text(model),
+            *(_rating(score.turn_1), _rating(score.turn_2), _rating(score.average), interval),
+            *(str(score.n), str(score.n_invalid)),
+        )
+    output.print(table)
+    parts = _table("", "category", *scores)
+    for name in categories:
+        parts.add_row(
+            Text(name), *(_rating(score.by_category.get(name)) for score in scores.values())
+        )
+    output.print(parts)
+
+
+def show_comparison(found: "Comparison") -> None:
+    """Print a difference and its parts."""
+    table = _table(
+        f"{found.a} ({found.a_score:.2f}) less {found.b} ({found.b_score:.2f})",
+        *("prompts of", "difference", f"{100 * found.level:g} % interval", "prompts"),
+    )
+    for name, part in [("all", found.whole), *found.by_category.items()]:
+        interval = f"{part.lower:+.2f} to {part.upper:+.2f}"
+        table.add_row(Text(name or "no category"), f"{part.difference:+.2f}", interval, str(part.n))
+    output.print(table)
+
+
+def _rating(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
 
 
 def _table(title: str, first: str, *others: str) -> Table:

@@ -3,7 +3,7 @@
 Source:  the cluster bootstrap with percentiles. Rows of one prompt (two games, two turns, a verdict
          that counts three times) stand or fall together, so that drawing rows claims more evidence
          than there is: on Arena-Hard's published battles 1.27 points where prompts give 2.05.
-Shapes:  D = draws, Q = prompts.
+Shapes:  D = draws, N = rows, Q = prompts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ def draw_counts(num_prompts: int, num_draws: int = NUM_DRAWS, seed: int = 42) ->
     even = np.full(num_prompts, 1 / num_prompts)
     counts = np.random.default_rng(seed).multinomial(num_prompts, even, size=num_draws)
     return counts.astype(np.float64)
+
+
+def totals(index_N: NDArray[np.int64], value_N: Floats, num_prompts: int) -> Floats:
+    """Return the sum of the values of each prompt, ``[Q]``."""
+    return np.asarray(np.bincount(index_N, value_N, minlength=num_prompts), np.float64)
 
 
 def weighted_means(sums_Q: Floats, weights_Q: Floats, counts_DQ: Floats) -> Floats:

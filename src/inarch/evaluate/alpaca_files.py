@@ -210,8 +210,23 @@ def leaderboard_row(
     return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
+def add_to_leaderboard(path: Path, model: str, row: Mapping[str, str]) -> None:
+    """Write a leaderboard with one more row, or with another row of that model.
+
+    Raises:
+        DataError: There is a file that is no such leaderboard.
+    """
+    rows: dict[str, Mapping[str, str]] = dict(read_leaderboard(path)) if path.exists() else {}
+    for known in rows.values():
+        if list(known) != list(row):
+            raise DataError(
+                f"{path}: found the columns {', '.join(known)}; expected {', '.join(row)}"
+            )
+    write_leaderboard(path, rows | {model: row})
+
+
 def write_leaderboard(path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
-    """Write a leaderboard in the official shape."""
+    """Write at least one row of a leaderboard in the official shape."""
     columns = list(next(iter(rows.values())))
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")

@@ -39,6 +39,8 @@ class AlpacaScore(NamedTuple):
     """None without a gamed file."""
     bootstrap_error: float | None
     """Of the length-controlled win rate over instructions; None where nothing is fitted."""
+    avg_length: int | None
+    """Mean characters of the model's answers, cut; None where some instructions have no row."""
     result: Result
     """The win rate per instruction, in percent, not length-controlled."""
 
@@ -72,15 +74,17 @@ def score_alpaca(
     """
     judged = read_judged(files.annotations, model)
     rate = win_rate(judged)
-    controlled, error = None, None
+    controlled, error, length = None, None, None
     if files.gamed:
         gamed = read_gamed(files.gamed)
+        if len(judged.where) == len(gamed.difficulty_of):
+            length = int(judged.model_chars_N.mean())
         if files.weights:
             weights = _weights_of(files.weights, judged.model)
             controlled = from_weights(judged, gamed, weights, settings.align)
         else:
             controlled, error = _fitted(judged, gamed, settings)
-    return AlpacaScore(judged.model, rate, controlled, error, _result(judged))
+    return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged))
 
 
 def _fitted(

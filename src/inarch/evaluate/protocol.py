@@ -8,12 +8,13 @@ is.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from inarch.errors import DataError
-from inarch.io.files import write_json
+from inarch.io.files import make_folder, write_json
 from inarch.settings import Settings, validate
 
 FORMAT = "inarch evaluation 1"
@@ -74,8 +75,14 @@ def differences(a: ProtocolRecord, b: ProtocolRecord) -> list[str]:
 
 def save_results(folder: Path, results: Sequence[Result]) -> None:
     """Write one file per model, named after it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    names = Counter(_file_name(result.model) for result in results)
     for result in results:
+        if names[_file_name(result.model)] > 1:
+            raise DataError(
+                f"found several models that would be {folder}/{_file_name(result.model)}.json;"
+                " score them apart"
+            )
         content = {
             "format": FORMAT,
             "protocol": result.protocol.model_dump(),

@@ -1,0 +1,259 @@
+"""Arena-Hard's files: battles, judgments and style counts, read; judgments, written.
+
+Source:  the shapes of lmarena/arena-hard-auto: ``arena_hard_battles.jsonl``, ``model_judgment``
+         (``question_id`` in v0.1, ``uid`` and ``category`` in v2), ``conv_metadata`` of answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inarch.errors import DataError
+from inarch.evaluate._rows import Row, read_rows, require
+from inarch.evaluate.arena import Battles
+from inarch.evaluate.arena_style import Style
+from inarch.evaluate.arena_verdicts import RULES, Rules, Version, pair_outcomes
+from inarch.io.files import write_text
+
+logger = logging.getLogger(__name__)
+
+_BASELINES: Mapping[Version, Mapping[str, str]] = {
+    "v0.1": {"": "gpt-4-0314"},
+    "v2": {
+        "": "o3-mini-2025-01-31",
+        "hard_prompt": "o3-mini-2025-01-31",
+        "coding": "o3-mini-2025-01-31",
+        "math": "o3-mini-2025-01-31",
+        "creative_writing": "gemini-2.0-flash-001",
+    },
+}
+_BATTLE = ("question_id", "model_a", "model_b", "winner")
+_COUNTS = ("token_len", "header_count", "list_count", "bold_count")
+_SHAPE = (
+    f"Arena-Hard's battles ({', '.join(_BATTLE)}) or judgments (question_id or uid, model, games)"
+)
+_WON = {
+    "model_a": (1.0, 0.0),
+    "model_b": (0.0, 1.0),
+    "tie": (0.5, 0.5),
+    "tie (bothbad)": (0.5, 0.5),
+}
+"""What a winner is worth to model_a and to model_b."""
+
+
+class Judgment(NamedTuple):
+    """Both games of one prompt."""
+
+    prompt: str
+    model: str
+    labels: tuple[str | None, str | None]
+    """Of game 1, in which the baseline is A, and of game 2, in which the model is."""
+    words: tuple[str, str] = ("", "")
+    """What the judge wrote."""
+    category: str = ""
+    judge: str = ""
+
+
+def read_battles(
+    path: Path, version: Version | None = None, baseline: str | None = None
+) -> Battles:
+    """Return the battles of a file, or of a folder of JSONL files.
+
+    Args:
+        path: Battles, or judgments of both games.
+        version: Of the benchmark; read off the rows where none is given: those of v2 have a uid.
+        baseline: The model that all others meet; where none is given the one that all battles
+            share, or the benchmark's own.
+
+    Raises:
+        DataError: It is something else; the row is named.
+    """
+    rows = read_rows(path)
+    version = version or ("v2" if "uid" in rows[0].values else "v0.1")
+    if "winner" in rows[0].values:
+        require(rows, _BATTLE, _SHAPE)
+        return _from_battles(rows, version, baseline)
+    prompt = "uid" if "uid" in rows[0].values else "question_id"
+    require(rows, (prompt, "model", "games"), _SHAPE)
+    judgments = [_judgment(row, prompt, RULES[version]) for row in rows]
+    return from_judgments(judgments, version, baseline)
+
+
+def from_judgments(
+    judgments: Sequence[Judgment], version: Version, baseline: str | None = None
+) -> Battles:
+    """Return the battles that judgments hold.
+
+    Raises:
+        DataError: They are of several judges, or no game has a verdict.
+    """
+    judges = dict.fromkeys(row.judge for row in judgments)
+    if len(judges) > 1:
+        raise DataError(
+            f"found judgments by {', '.join(judges)}; their verdicts do not mean the same: score"
+            " each judge alone"
+        )
+    found: list[tuple[Judgment, float]] = []
+    invalid: Counter[str] = Counter()
+    for row in judgments:
+        outcomes, num_invalid = pair_outcomes(*row.labels, RULES[version])
+        invalid[row.model] += num_invalid
+        found += [(row, outcome.score) for outcome in outcomes for _ in range(outcome.weight)]
+    if not found:
+        raise DataError(f"found no verdict in {len(judgments)} judgments; judge the answers again")
+    _warn_of_repeats(Counter((row.prompt, row.model) for row in judgments))
+    categories = dict.fromkeys(row.category for row, _ in found)
+    own = _BASELINES[version]
+    return Battles(
+        version=version,
+        prompts=tuple(row.prompt for row, _ in found),
+        models=tuple(row.model for row, _ in found),
+        categories=tuple(row.category for row, _ in found),
+        outcome_N=np.array([score for _, score in found]),
+        baseline_of={name: baseline or own.get(name, own[""]) for name in categories},
+        judge=next(iter(judges)),
+        num_invalid=invalid,
+    )
+
+
+def write_judgments(path: Path, judgments: Sequence[Judgment], version: Version) -> None:
+    """Write judgments in the official shape of a version."""
+    lines = []
+    for row in judgments:
+        line: dict[str, Any] = {"question_id" if version == "v0.1" else "uid": row.prompt}
+        if version == "v2":
+            line["category"] = row.category
+        line |= {"model": row.model, "judge": row.judge}
+        line["games"] = [
+            {"judgment": words if version == "v0.1" else {"answer": words}, "score": label}
+            for words, label in zip(row.words, row.labels, strict=True)
+        ]
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))
+
+
+def read_judgments(path: Path, version: Version) -> tuple[Judgment, ...]:
+    """Return official judgments; a game without a score is read from the judge's words.
+
+    Raises:
+        DataError: The file is something else; the row is named.
+    """
+    rows = read_rows(path)
+    prompt = "uid" if version == "v2" else "question_id"
+    require(rows, (prompt, "model", "games"), _SHAPE)
+    return tuple(_judgment(row, prompt, RULES[version]) for row in rows)
+
+
+def read_styles(path: Path) -> dict[tuple[str, str], Style]:
+    """Return what is counted in answers, by prompt and model.
+
+    Args:
+        path: A CSV of ``question_id, model, token_len, header_count, list_count, bold_count``, or
+            the official answers with ``conv_metadata`` (v0.1) or ``metadata`` (v2), a folder too.
+
+    Raises:
+        DataError: It is something else; the row is named.
+    """
+    found = {}
+    for row in read_rows(path):
+        counts = row.values.get("conv_metadata") or row.values.get("metadata") or row.values
+        if not isinstance(counts, Mapping):
+            raise DataError(f"{row.where}: found {counts!r:.80} for counts, expected an object")
+        summed = Row(row.where, {name: _summed(counts.get(name)) for name in _COUNTS})
+        prompt = row.text("uid" if "uid" in row.values else "question_id")
+        model = row.text("model" if "model" in row.values else "model_id")
+        found[prompt, model] = Style(*map(summed.number, _COUNTS))
+    return found
+
+
+def _summed(count: Any) -> Any:
+    """Return a count, which may be by kind, such as ordered and unordered lists."""
+    return sum(count.values()) if isinstance(count, dict) else count
+
+
+def _judgment(row: Row, prompt: str, rules: Rules) -> Judgment:
+    games = row.values["games"]
+    if not isinstance(games, list) or len(games) != 2:
+        raise DataError(f"{row.where}: games: found {games!r:.80}, expected a list of two")
+    (one, one_words), (two, two_words) = (_game(game, row.where, rules) for game in games)
+    return Judgment(
+        prompt=row.text(prompt),
+        model=row.text("model"),
+        labels=(one, two),
+        words=(one_words, two_words),
+        category=str(row.values.get("category") or ""),
+        judge=str(row.values.get("judge") or ""),
+    )
+
+
+def _game(game: Any, where: str, rules: Rules) -> tuple[str | None, str]:
+    if game is None:
+        return None, ""
+    if not isinstance(game, dict):
+        raise DataError(f"{where}: games: found {game!r:.80}, expected an object or null")
+    said = game.get("judgment")
+    words = said.get("answer") if isinstance(said, dict) else said
+    words = words if isinstance(words, str) else ""
+    if "score" not in game:
+        return rules.parse(words), words
+    label = game["score"]
+    if label is not None and not isinstance(label, str):
+        raise DataError(f"{where}: score: found {label!r:.80}, expected a label such as A>B")
+    return label, words
+
+
+def _from_battles(rows: Sequence[Row], version: Version, baseline: str | None) -> Battles:
+    baseline = baseline or _common(rows, version)
+    models, outcomes = [], []
+    for row in rows:
+        a, b, winner = row.text("model_a"), row.text("model_b"), row.text("winner")
+        if winner not in _WON:
+            raise DataError(
+                f"{row.where}: winner: found {winner!r:.80}, expected {', '.join(_WON)}"
+            )
+        if (a == baseline) == (b == baseline):
+            raise DataError(
+                f"{row.where}: found {a} against {b}; expected one of them to be the baseline"
+                f" {baseline}: name another with --baseline, or leave the row out"
+            )
+        models.append(b if a == baseline else a)
+        outcomes.append(_WON[winner][1 if a == baseline else 0])
+    categories = tuple(str(row.values.get("category") or "") for row in rows)
+    return Battles(
+        version=version,
+        prompts=tuple(row.text("question_id") for row in rows),
+        models=tuple(models),
+        categories=categories,
+        outcome_N=np.array(outcomes),
+        baseline_of=dict.fromkeys(categories, baseline),
+        judge=str(rows[0].values.get("judge") or ""),
+    )
+
+
+def _common(rows: Sequence[Row], version: Version) -> str:
+    """Return the model that all battles share."""
+    shared = {rows[0].text("model_a"), rows[0].text("model_b")}
+    for row in rows:
+        shared &= {row.text("model_a"), row.text("model_b")}
+    if len(shared) == 1:
+        return shared.pop()
+    for name in _BASELINES[version].values():
+        if name in shared:
+            return name
+    found = (
+        f"{' and '.join(sorted(shared))} in all battles" if shared else "no model in all battles"
+    )
+    raise DataError(f"found {found}; name the baseline: --baseline NAME")
+
+
+def _warn_of_repeats(times: Mapping[tuple[str, str], int]) -> None:
+    repeated = sum(number > 1 for number in times.values())
+    if repeated:
+        logger.warning("%d prompts are judged more than once for a model; each counts", repeated)

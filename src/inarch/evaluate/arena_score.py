@@ -1,0 +1,79 @@
+"""Arena-Hard from files to numbers: a leaderboard, plain or with style held equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inarch.errors import DataError
+from inarch.evaluate.arena import ArenaScore, ArenaSettings, Battles, score_battles
+from inarch.evaluate.arena_files import read_battles, read_styles
+from inarch.evaluate.arena_style import score_with_style
+from inarch.evaluate.arena_verdicts import Version
+
+
+class ArenaLeaderboard(NamedTuple):
+    """What all models got."""
+
+    battles: Battles
+    scores: Mapping[str, ArenaScore]
+    """Best first, the baseline among them."""
+    coefficients: Mapping[str, float]
+    """Of style; empty where it is not controlled."""
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Return what ``--json`` prints."""
+        return {
+            model: row.whole._asdict()
+            | {"n_battles": row.n_battles, "n_invalid": row.n_invalid}
+            | {"by_category": {name: part._asdict() for name, part in row.by_category.items()}}
+            for model, row in self.scores.items()
+        }
+
+
+class ArenaChoice(NamedTuple):
+    """What is read of a file; what is None goes by the file."""
+
+    version: Version | None = None
+    baseline: str | None = None
+    category: str | None = None
+
+
+def score_arena(
+    path: Path, settings: ArenaSettings, choice: ArenaChoice, style: Path | None = None
+) -> ArenaLeaderboard:
+    """Return the leaderboard of a file of battles or judgments.
+
+    Args:
+        path: The file, or a folder of JSONL files.
+        settings: How scores are given.
+        choice: What is read.
+        style: Counts of the answers, where style is held equal.
+
+    Raises:
+        DataError: A file is wrong; the row is named.
+    """
+    battles = read_battles(path, choice.version, choice.baseline)
+    if choice.category is not None:
+        battles = _of_category(battles, choice.category)
+    scores = score_battles(battles, settings)
+    if style is None:
+        return ArenaLeaderboard(battles, scores, {})
+    controlled = score_with_style(battles, read_styles(style), settings)
+    found = {
+        model: scores[model]._replace(whole=score, by_category={})
+        for model, score in controlled.scores.items()
+    }
+    return ArenaLeaderboard(battles, found, controlled.coefficients)
+
+
+def _of_category(battles: Battles, category: str) -> Battles:
+    known = dict.fromkeys(battles.categories)
+    if category not in known:
+        names = ", ".join(name or "none" for name in known)
+        raise DataError(f"found the categories {names}, not {category!r}; choose one of them")
+    kept = battles.only(np.array([name == category for name in battles.categories]))
+    return kept._replace(baseline_of={category: battles.baseline_of[category]})
