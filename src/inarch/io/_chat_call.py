@@ -89,6 +89,10 @@ class Caller:
         Raises:
             Stop: No request can be answered.
         """
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return Failure("it holds half of a surrogate pair, which has no UTF-8")
         attempt = 0
         while True:
             attempt += 1

@@ -178,7 +178,8 @@ def _key(work: _Work) -> tuple[dict[str, object], dict[str, str]]:
     settings, sampling = work.settings, to_dict(work.sampling)
     sampling.pop("batch_size")
     own: dict[str, object] = {"sampling": sampling, "num_samples": work.num_samples}
-    inputs = {"chats": _digest(work.chats)}
+    own["shard_chats"] = SHARD_CHATS
+    inputs = {"chats": _digest([list(chat) for chat in work.chats])}
     if settings.endpoint is None:
         own["dtype"] = settings.dtype
         inputs["model"] = digest_model(settings.path, settings.tokenizer)
@@ -216,7 +217,7 @@ def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int]
                 good,
                 work.sampling,
                 num_samples=work.num_samples,
-                keys=[int(_digest(chat), 16) for chat in good],
+                keys=[int(_digest(list(chat)), 16) for chat in good],
             )
         )
         rows = [
@@ -286,10 +287,9 @@ def _facts(work: _Work) -> dict[str, object]:
     return facts
 
 
-def _digest(chats: Sequence[object]) -> str:
+def _digest(content: list[Message] | list[list[Message]]) -> str:
     """Return the digest of a chat, or of a list of chats."""
-    text = json.dumps(chats)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
 def _shard_path(folder: Path, shard: int) -> Path:
