@@ -102,6 +102,10 @@ def test_verbs_and_flags_are_frozen():
     }
     assert surface(command.commands["spans"]) == {
         "score": ["--gold", "--pred", "--against", "--train", "--out", "--skip-bad", "--json"],
+        "screen": [
+            *("data", "--model", "--action", "--min-votes", "--skip-bad", "--json", "--plain"),
+            *("--set", "--out", "--dry-run"),
+        ],
     }
     assert surface(command.commands["merge"]) == {
         "recipe": [

@@ -1,17 +1,22 @@
 """What `inarch spans score` and `inarch spans screen` print."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from inarch.cli import show
 
 if TYPE_CHECKING:
     from inarch.flows.spans_score import Scores
     from inarch.spans.metric import Score
+
+_COMMONEST = 20
+"""Strings that are shown."""
 
 
 def show_scores(found: "Scores", name: str) -> None:
@@ -36,6 +41,27 @@ def show_scores(found: "Scores", name: str) -> None:
     _say(f"Other scores, over all posts together: characters {found.micro_character_f1:.4f}{words}")
     for why, number in found.skipped.items():
         _say(f"{number} {why}")
+
+
+def show_report(report: Mapping[str, Any], *, plain: bool) -> None:
+    """Print what a screening found; strings are veiled unless `plain`."""
+    from inarch.spans.screen import veiled
+
+    table = Table(report["action"], box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("rows", "flagged", "share", "spans"):
+        table.add_column(title, justify="right")
+    groups = report["groups"] if len(report["groups"]) > 1 else {}
+    for name, group in {**groups, "all": report}.items():
+        share = group["flagged"] / max(group["rows"], 1)
+        counts = (f"{group['rows']:,}", f"{group['flagged']:,}", f"{share:.2%}")
+        table.add_row(Text(name or "(none)"), *counts, f"{group['spans']:,}")
+    show.output.print(table)
+    commonest = report["strings"][:_COMMONEST]
+    if commonest:
+        told = ", ".join(f"{text if plain else veiled(text)} {num:,}" for text, num in commonest)
+        _say(f"Commonest: {told}")
+    for why, number in report["skipped"].items():
+        _say(f"{number:,} {why} are left out")
 
 
 def _cells(found: "Score") -> list[str]:
