@@ -112,10 +112,10 @@ def _with_name(source: Any) -> Any:
 
 
 def source_key(source: AnswererSettings) -> dict[str, Any]:
-    """Return what decides a source's answers, beside the sampling."""
+    """Return what decides a source's answers, beside the sampling and a model's weights."""
     if source.endpoint is not None:
         return {"name": source.name, "endpoint": identity(source.endpoint)}
-    return {name: getattr(source, name) for name in ("name", "path", "tokenizer", "dtype")}
+    return {"name": source.name, "dtype": source.dtype}
 
 
 def sampling_key(settings: BuildRun) -> dict[str, Any]:

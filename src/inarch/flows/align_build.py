@@ -31,9 +31,10 @@ from inarch.flows._align_build_settings import BuildRun, result_settings, sampli
 from inarch.flows._corpus import data_digest, short_digest, tokenizer_at
 from inarch.flows._question import Question
 from inarch.flows._scorers import check_scorer, scorer_inputs, scorer_key, scores_of
-from inarch.flows.teach import device_of, model_digest
+from inarch.flows.teach import device_of
 from inarch.io.answers import AnswererSettings, answers
-from inarch.io.files import digest_folder, write_json
+from inarch.io.files import write_json
+from inarch.io.models import digest_model
 from inarch.io.runs import Stage, is_first_process, stage
 
 logger = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ def run(settings: BuildRun, out: Path) -> dict[str, Any]:
     check_scorer(settings.scorer)
     inputs = {
         "prompts": data_digest(settings.prompts.path),
-        "target": model_digest(settings.target),
-        **{f"source {s.name}": digest_folder(s.path) for s in settings.sources if s.path},
+        "target": digest_model(settings.target.path, settings.target.tokenizer),
+        **{f"source {s.name}": _weights(s) for s in settings.sources if s.path},
         **scorer_inputs(settings.scorer),
     }
     with stage(out, "align build", result_settings(settings), inputs) as opened:
@@ -78,7 +79,7 @@ def _run(settings: BuildRun, out: Path, opened: Stage) -> None:
     align.run(settings.sft_run(str(out / SFT_ROWS)), out / "sft")
     if is_first_process():
         model = out / "sft" / "model"
-        opened.note(target_weights=digest_folder(model))
+        opened.note(target_weights=digest_model(str(model)))
         own = _own_answers(settings, draft, model, out)
         write_json(out / STATISTICS, _write_rows(settings, draft, own, out))
 
@@ -137,7 +138,7 @@ def _answered(
             model = model.model_copy(update={"device": "cpu"})
         own: dict[str, object] = {"model": source_key(model), "chats": chats}
         own["sampling"] = sampling_key(settings)
-        inputs = {"weights": digest_folder(model.path)} if model.path else {}
+        inputs = {"weights": _weights(model)}
         folder = work / "answers" / f"{model.name}-{short_digest(own, inputs)}"
         written[model.name] = answers(model, chats, settings.sampling, settings.samples, folder)
     questions = [
@@ -147,6 +148,10 @@ def _answered(
     scorer = settings.scorer
     folder = work / f"scores-{short_digest(scorer_key(scorer), scorer_inputs(scorer))}"
     return Answered(written, scores_of(questions, scorer, folder, device_of(settings)))
+
+
+def _weights(model: AnswererSettings) -> str:
+    return digest_model(model.path, model.tokenizer)
 
 
 def _write_sft(settings: BuildRun, draft: _Draft, path: Path) -> int:
