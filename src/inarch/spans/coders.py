@@ -8,7 +8,7 @@ Shapes: B = rows, T = tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,14 +19,19 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from inarch.errors import DataError, WeightsError
-from inarch.spans.words import WordVocabulary, split_words
+from inarch.spans.words import FormTable, WordVocabulary, split_words
 
 Ids = NDArray[np.int64]
 WORD_WINDOW = 1024
 """Words that the built-in encoder reads at once."""
-_MAX_FORMS = 2**17
+_MAX_FORMS = 2**16
+"""Forms that are remembered from call to call."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair, which JSON can spell and UTF-8 cannot."""
+
+
+Spell = Callable[[FormTable], NDArray[np.float32]]
+"""From forms to what a convolution finds in their characters."""
 
 
 class Tokens(NamedTuple):
@@ -64,18 +69,26 @@ class WordCoder:
 
     max_tokens = WORD_WINDOW
 
-    def __init__(self, vocabulary: WordVocabulary, max_forms: int = _MAX_FORMS) -> None:
+    def __init__(self, vocabulary: WordVocabulary, spell: Spell | None = None) -> None:
+        """Hold a vocabulary.
+
+        Args:
+            vocabulary: Of the built-in encoder.
+            spell: Works out the spelling of forms once, for an encoder that learns no more; its
+                batches then hold that in place of characters.
+        """
         self.vocabulary = vocabulary
-        self._max_forms = max_forms
+        self._spell = spell
         self._forget()
 
     def _forget(self) -> None:
         self._ids: dict[str, int] = {}
         self._table = self.vocabulary.table([])
+        self._spelling_UF = None if self._spell is None else self._spell(self._table)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """See `Coder`."""
-        if len(self._ids) > self._max_forms:
+        if self._spell is not None and len(self._ids) > _MAX_FORMS:
             self._forget()
         rows = []
         known = len(self._ids)
@@ -85,6 +98,8 @@ class WordCoder:
             rows.append(Tokens(np.array(ids, np.int64), offsets))
         new = self.vocabulary.table(list(self._ids)[known:])
         self._table = self._table.extended(new)
+        if self._spell is not None and self._spelling_UF is not None:
+            self._spelling_UF = np.concatenate([self._spelling_UF, self._spell(new)[1:]])
         return rows
 
     def batch(self, rows: Sequence[Ids], tags: Sequence[Ids] | None = None) -> dict[str, Tensor]:
@@ -99,6 +114,9 @@ class WordCoder:
             "attention_mask": np.arange(length) < np.array(lengths, np.int64)[:, None],
             **table._asdict(),
         }
+        if self._spelling_UF is not None:
+            del made["chars_UC"]
+            made["spelling_UF"] = self._spelling_UF[forms]
         if tags is not None:
             made["labels"] = _padded(tags, length, 0, left=False)
         return {name: torch.from_numpy(np.asarray(value)) for name, value in made.items()}

@@ -20,6 +20,8 @@ from inarch.settings import Settings, UnitFloat
 from inarch.spans.crf import mirror
 from inarch.spans.words import NUM_FLAGS, PADDING, UNKNOWN
 
+_EMBEDDING_STD = 0.1
+
 
 class WordEncoderSettings(Settings):
     """Shape of the built-in encoder."""
@@ -36,7 +38,7 @@ class WordEncoderSettings(Settings):
     """Layers of LSTMs."""
     word_dropout: UnitFloat = 0.08
     """Share of the words that training takes for unknown ones."""
-    dropout: UnitFloat = 0.3
+    dropout: UnitFloat = 0.5
     """Share of the LSTM's inputs and outputs that training drops."""
     min_count: PositiveInt = 2
     """How often a word must occur in the training texts to get an embedding."""
@@ -53,6 +55,8 @@ class WordEncoder(nn.Module):
         self.word_dropout = own.word_dropout
         self.words = nn.Embedding(num_words, own.word_dim, padding_idx=PADDING)
         self.chars = nn.Embedding(num_chars, own.char_dim, padding_idx=PADDING)
+        for table in (self.words, self.chars):  # torch's own start, 1, drowns what is learnt
+            nn.init.normal_(table.weight, std=_EMBEDDING_STD)
         self.filters = nn.Conv1d(own.char_dim, own.char_filters, 3, padding=1)
         self.dropout = nn.Dropout(own.dropout)
         width = own.word_dim + own.char_filters + NUM_FLAGS
@@ -69,23 +73,27 @@ class WordEncoder(nn.Module):
         forms_BT: Tensor,
         lengths_B: Tensor,
         words_U: Tensor,
-        chars_UC: Tensor,
         flags_UF: Tensor,
+        chars_UC: Tensor | None = None,
+        spelling_UF: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return the states of all layers, ``[B, T, 2 hidden]`` each, the last layer's last.
 
         Args:
             forms_BT: Index of each word's form; 0 is padding, behind the words.
             lengths_B: Words of the rows.
-            words_U: See `inarch.spans.words.FormTable`, also for the next two.
-            chars_UC: Characters.
-            flags_UF: Flags.
+            words_U: See `inarch.spans.words.FormTable`.
+            flags_UF: The same.
+            chars_UC: The same.
+            spelling_UF: What `spelling` gave for the characters, in their place.
         """
+        if chars_UC is not None:
+            spelling_UF = self.spelling(chars_UC)
         words_BT = words_U[forms_BT]
         if self.training and self.word_dropout:
             dropped_BT = torch.rand(words_BT.shape, device=words_BT.device) < self.word_dropout
             words_BT = words_BT.masked_fill(dropped_BT & (words_BT != PADDING), UNKNOWN)
-        spelling_UD = torch.cat([self.spelling(chars_UC), flags_UF], 1)
+        spelling_UD = torch.cat([spelling_UF, flags_UF], 1)  # type: ignore[list-item]
         # An embedding, since its gradient is a sum over the rows of each form, and fast.
         spelling_BTD = nn.functional.embedding(forms_BT, spelling_UD)
         hidden_BTD = self.dropout(torch.cat([self.words(words_BT), spelling_BTD], 2))

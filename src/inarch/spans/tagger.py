@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 
 from inarch.errors import WeightsError
 from inarch.io.models import quiet_transformers
-from inarch.spans.coders import Coder, PieceCoder, Tokens, WordCoder, load_tokenizer
+from inarch.spans.coders import Coder, PieceCoder, Spell, Tokens, WordCoder, load_tokenizer
 from inarch.spans.crf import pair_marginals
+from inarch.spans.encoder import WordEncoder
 from inarch.spans.model import Emissions, SpanModel
 from inarch.spans.offsets import Span, tokens_to_spans
 from inarch.spans.windows import Marginals, averaged, best_path, windows
-from inarch.spans.words import WordVocabulary
+from inarch.spans.words import FormTable, WordVocabulary
 
 Decode = Literal["viterbi", "posterior"]
+_FORMS = 4096
 _BATCHES_AHEAD = 16
 """Batches of texts that a stream reads ahead, so that texts of one length share a batch."""
 
@@ -89,11 +91,11 @@ class Tagger:
         """Return the spans of one text."""
         return self.tag_batch([text])[0]
 
-    def tag_batch(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Span]]:
+    def tag_batch(self, texts: Sequence[str], batch_size: int = 128) -> list[list[Span]]:
         """Return the spans of every text."""
         return list(self.tag_stream(texts, batch_size))
 
-    def tag_stream(self, texts: Iterable[str], batch_size: int = 64) -> Iterator[list[Span]]:
+    def tag_stream(self, texts: Iterable[str], batch_size: int = 128) -> Iterator[list[Span]]:
         """Give the spans of every text, in order; holds 16 batches of texts at a time."""
         rest = iter(texts)
         while chunk := list(islice(rest, batch_size * _BATCHES_AHEAD)):
@@ -102,7 +104,7 @@ class Tagger:
             for text, tokens, tagged in zip(chunk, encoded, marked, strict=True):
                 yield _spans(text, tokens, tagged)
 
-    def mark(self, encoded: Sequence[Tokens], batch_size: int = 64) -> list[Tagged]:
+    def mark(self, encoded: Sequence[Tokens], batch_size: int = 128) -> list[Tagged]:
         """Return which tokens are toxic, and how probably, for texts of the last `encode`."""
         size = self.coder.max_tokens
         cuts = [
@@ -185,9 +187,25 @@ def load_span_model(folder: str | Path) -> SpanModel:
 
 def load_coder(folder: Path, model: SpanModel) -> Coder:
     """Return the tokens of a model that was saved in a folder."""
-    if model.config.encoder is None:
-        return WordCoder(WordVocabulary.load(folder))
+    if isinstance(model.encoder, WordEncoder):
+        return WordCoder(WordVocabulary.load(folder), speller(model.encoder))
     return PieceCoder(load_tokenizer(str(folder)), model.config.window)
+
+
+def speller(encoder: WordEncoder) -> Spell:
+    """Return what works out the spelling of forms, a few thousand at a time."""
+
+    @torch.inference_mode()
+    def spell(table: FormTable) -> NDArray[np.float32]:
+        device = encoder.words.weight.device
+        parts = [
+            encoder.spelling(torch.from_numpy(table.chars_UC[i : i + _FORMS]).to(device))
+            for i in range(0, len(table.chars_UC), _FORMS)
+        ]
+        found: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        return found
+
+    return spell
 
 
 def _of_text(emissions: Emissions) -> Emissions:

@@ -53,7 +53,7 @@ class FormTable(NamedTuple):
     def rows(self, index: NDArray[np.int64]) -> FormTable:
         """Return some of the forms; their characters end with the longest."""
         chars_UC = self.chars_UC[index]
-        width = max(3, int((chars_UC != PADDING).sum(1).max(initial=0)))
+        width = max(1, int((chars_UC != PADDING).sum(1).max(initial=0)))
         return FormTable(self.words_U[index], chars_UC[:, :width], self.flags_UF[index])
 
 
