@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from inarch.cli.main import app
 from inarch.errors import WeightsError
+from inarch.flows.align import AlignRun
+from inarch.flows.align_build import BuildRun
 from inarch.flows.prune import PruneRun, plan
 from inarch.flows.recipe import FuseRun
 from inarch.merge import METHODS, load_config
@@ -20,7 +22,10 @@ RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 MERGES = [path for path in RECIPES if "merge_method" in yaml.safe_load(path.read_text())]
 CUTS = sorted((ROOT / "recipes/blockpruner").glob("*.yaml"))
 SPANS = sorted((ROOT / "recipes/spans").glob("*.yaml"))
-FUSIONS = [path for path in RECIPES if path not in (*MERGES, *CUTS, *SPANS)]
+BUILDS = [path for path in RECIPES if path.stem.endswith("-build")]
+ALIGNMENTS = [path.with_name(path.name.replace("-build", "")) for path in BUILDS]
+OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS)
+FUSIONS = [path for path in RECIPES if path not in OTHERS]
 
 LLAMA2 = {"model_type": "llama", "vocab_size": 32000, "architectures": ["LlamaForCausalLM"]}
 SMALL, LARGE = (
@@ -129,6 +134,54 @@ def test_published_settings_are_there():
         assert chat.fuse.pairwise
         assert (chat.train.epochs, chat.train.lr, chat.train.warmup_frac) == (3, 5e-6, 0.03)
         assert (chat.train.weight_decay, chat.train.betas) == (0.0, (0.9, 0.999))
+
+
+@pytest.mark.parametrize(
+    ("path", "follower"), [*zip(BUILDS, ALIGNMENTS, strict=True)], ids=lambda p: p.stem
+)
+def test_builds_and_what_is_trained_on_them(path: Path, follower: Path, monkeypatch, tmp_path):
+    """The second recipe of a pair trains what the first one makes, on what it makes."""
+    monkeypatch.chdir(tmp_path)
+    for command, recipe in (("build", path), ("train", follower)):
+        shown = CliRunner().invoke(app, ["align", command, str(recipe), "--dry-run"])
+        assert shown.exit_code == 0, shown.output
+        assert "unknown" in shown.output
+    build, train = load(BuildRun, path), load(AlignRun, follower)
+    assert train.model.path == f"runs/{path.stem}/sft/model"
+    assert train.data.path == f"runs/{path.stem}/{build.choose.form}.jsonl"
+    assert train.method.method.data == build.choose.form
+
+
+def test_published_settings_of_alignments():
+    # facts/align.md, sections 1.2, 1.4 and 1.5
+    build = load(BuildRun, ROOT / "recipes/wrpo/llama-3-8b-instruct-build.yaml")
+    assert len({source.endpoint.model for source in build.sources if source.endpoint}) == 10
+    assert (build.samples, build.sampling.temperature, build.sampling.top_p) == (5, 0.8, 0.95)
+    sft, wrpo = build.sft.train, load(AlignRun, ROOT / "recipes/wrpo/llama-3-8b-instruct.yaml")
+    assert build.sft.share == pytest.approx(1 / 3)
+    for train, lr in ((sft, 7e-6), (wrpo.train, 3e-7)):
+        assert (train.lr, train.schedule, train.warmup_frac, train.epochs) == (lr, "cosine", 0.1, 1)
+        assert (train.batch_size, train.seed, train.precision) == (128, 42, "bf16")
+    own = wrpo.method.own()
+    assert (own.beta, own.alpha, own.ramp) == (0.01, 0.1, True)
+    assert (wrpo.data.max_tokens, wrpo.data.max_prompt_tokens) == (2048, 1800)
+    # Section 1.7, and facts/fusechat.md, section 8
+    published = {
+        "llama-3.1-8b": (5e-6, "ln_dpo", 10.0, 8e-7),
+        "qwen2.5-7b": (2e-6, "dpo", 0.01, 3e-7),
+        "gemma-2-9b": (2e-6, "dpo", 0.01, 5e-7),
+    }
+    for name, (sft_lr, method, beta, lr) in published.items():
+        build = load(BuildRun, ROOT / f"recipes/fusechat3/{name}-build.yaml")
+        dpo = load(AlignRun, ROOT / f"recipes/fusechat3/{name}.yaml")
+        assert (build.sft.share, build.sft.train.lr, build.sft.train.epochs) == (0.4, sft_lr, 3)
+        assert (build.choose.form, build.choose.min_gap, build.choose.max_gap) == (
+            "pairs",
+            0.01,
+            0.1,
+        )
+        assert (dpo.method.name, dpo.method.own().beta, dpo.train.lr) == (method, beta, lr)
+        assert (dpo.train.epochs, dpo.train.batch_size, len(build.sources)) == (1, 128, 4)
 
 
 def test_recipes_are_plain_yaml():
