@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -348,6 +351,40 @@ def test_a_line_that_a_kill_cut_short_is_asked_for_again(tmp_path: Path) -> None
             list(ask(settings, requests, cache))
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from inarch.io.endpoints import EndpointSettings, Request, ask
+from inarch.records import Message
+
+settings = EndpointSettings(url=sys.argv[1], model="m", concurrency=3)
+requests = [Request((Message("user", str(i)),), max_tokens=8) for i in range(200)]
+list(ask(settings, requests, Path(sys.argv[2])))
+"""
+
+
+def test_a_process_that_is_killed_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    cache = tmp_path / "c.jsonl"
+
+    def say(body: dict[str, Any], before: int) -> str:
+        time.sleep(0.01)
+        return OK + _last(body)
+
+    with serving(say) as fake:
+        command = [sys.executable, "-c", KILLED, fake.url, str(cache)]
+        process = subprocess.Popen(command)
+        while len(fake.calls) < 40 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        requests = [_question(str(i)) for i in range(200)]
+        found, counts = _asked(_settings(fake.url), requests, cache)
+        assert [found[i].text for i in range(200)] == [f"{OK}{i}" for i in range(200)]  # type: ignore[union-attr]
+        assert 37 <= counts["cached"] < 100
+        # Only what was in flight when the kill came is asked twice.
+        assert 200 <= len(fake.calls) <= 203
+
+
 def test_a_reply_is_in_the_cache_before_it_is_handed_on(tmp_path: Path) -> None:
     cache = tmp_path / "c.jsonl"
     with serving(lambda body, _: OK) as fake:
@@ -502,6 +539,6 @@ def test_settings_that_make_no_sense_are_refused(more: dict[str, Any], expected:
 
 
 def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(MissingExtra, match=r"inarch\[judge\]"):
         list(ask(_settings("http://127.0.0.1:9/v1"), [_question("q")], tmp_path / "c.jsonl"))

@@ -113,19 +113,20 @@ class Caller:
     def _give_up(self, problem: _Passing, attempts: int) -> Failure:
         """Return the failure of a request; `Stop` is raised where the others would fail as well."""
         self._failed_in_a_row += 1
+        times = "once" if attempts == 1 else f"{attempts} times"
         if problem.absent and not self._was_reached:
             raise Stop(
-                f"{self._url}: {problem}, {attempts} times; expected a server that answers there; "
+                f"{self._url}: {problem}, {times}; expected a server that answers there; "
                 "start it, or correct the url"
             )
         if self._failed_in_a_row >= MOST_FAILED_IN_A_ROW:
             raise Stop(
                 f"{self._url}: {self._failed_in_a_row} requests in a row have failed, the last one "
-                f"with: {problem}, {attempts} times. What was answered is kept; run the same "
+                f"with: {problem}, {times}. What was answered is kept; run the same "
                 "command again when the endpoint works"
             )
         asked = f", and it asks to wait {problem.asked_s:.0f} s" if problem.asked_s else ""
-        return Failure(f"{problem}, {attempts} times{asked}")
+        return Failure(f"{problem}, {times}{asked}")
 
     async def _wait(self, problem: _Passing, attempt: int) -> None:
         """Wait before a request is sent again; what a server asks for holds for all requests."""
