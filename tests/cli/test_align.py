@@ -70,3 +70,96 @@ def test_mistakes_name_their_line(recipe, calls, inarch_says):
     code, _, told = inarch_says("align", "train", recipe, "--set", "reference=adapter")
     assert code == 2
     assert "reference: adapter needs train.lora" in told
+
+
+# ------------------------------------------------------------------------------------------ build
+
+
+BUILD = """
+prompts: prompts.jsonl
+sources: [models/a, {endpoint: {url: "http://localhost:8000/v1", model: org/far}}]
+target: models/mine
+scorer: rewards:score
+"""
+TOLD = {
+    "form": "triples",
+    "prompts": 9,
+    "prompts_for_sft": 3,
+    "sources": ["a", "far"],
+    "unread": {"rows with an empty prompt": 1},
+    "rows": 4,
+    "dropped": {"prompts to which all answers of the target are one text": 2},
+    "wins": {"a": 6, "far": 3},
+    "ties": 1,
+    "models": {
+        "a": {"answers": 45, "failures": {}, "mean_score": 0.123456, "mean_characters": 1234.5},
+        "far": {
+            "answers": 45,
+            "failures": {"HTTP 429": 45},
+            "mean_score": None,
+            "mean_characters": None,
+        },
+        "mine": {"answers": 30, "failures": {}, "mean_score": 0.1, "mean_characters": 3.0},
+    },
+    "gaps": {"source - target": {"mean": -0.25, "median": 0.5}},
+    "mean_characters": {"source": 10.0},
+    "source_above_target_frac": 0.75,
+}
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """A recipe; what the flow is called with, instead of running it."""
+    from inarch.flows import align_build
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    Path("b.yaml").write_text(BUILD)
+    calls: list[tuple[object, Path]] = []
+
+    def run(settings, out):
+        calls.append((settings, out))
+        return TOLD
+
+    monkeypatch.setattr(align_build, "run", run)
+    return calls
+
+
+def test_build_shows_who_won_and_what_was_left_out(build, inarch_says):
+    code, printed, _ = inarch_says("align", "build", "b.yaml", "--set", "samples=7")
+    assert code == 0
+    ((settings, out),) = build
+    assert (settings.samples, out) == (7, Path("runs/b"))
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    for line in (
+        "a 45 0 0.123 1,234 6",
+        "far 45 45 3",
+        "mine 30 0 0.1 3",
+        "4 triples",
+        "source - target mean -0.25, median 0.5",
+        "source above target 75.0%",
+        "rows with an empty prompt 1",
+        "prompts to which all answers of the target are one text 2",
+        "answers of far: HTTP 429 45",
+        "ties between sources, won by the first 1",
+    ):
+        assert line in lines
+    assert lines[-1] == "runs/b"
+
+
+def test_a_dry_run_of_build_does_nothing(build, inarch_says):
+    code, printed, _ = inarch_says("align", "build", "b.yaml", "--dry-run")
+    assert code == 0
+    assert build == []
+    assert "name: far" in printed
+    assert "unknown" in printed
+    assert sorted(path.name for path in Path().iterdir()) == ["b.yaml"]
+
+
+def test_mistakes_in_a_build_name_their_line(build, inarch_says):
+    code, _, told = inarch_says("align", "build", "b.yaml", "--set", "choose.form=triple")
+    assert code == 2
+    assert "choose.form" in told
+    code, _, told = inarch_says("align", "build", "b.yaml", "--set", "scorer={check: {kind: code}}")
+    assert code == 2
+    assert "name its column as prompts.reference" in told
