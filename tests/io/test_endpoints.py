@@ -191,6 +191,11 @@ def test_what_does_not_pass_in_time_is_a_counted_failure(tmp_path: Path) -> None
         (404, '{"detail": "Not Found"}', r"404: Not Found.*/v1"),
         (400, '{"error": {"message": "unknown field foo"}}', r"400: unknown field foo"),
         (422, '{"detail": [{"msg": "bad"}]}', r"422: .*bad"),
+        (
+            400,
+            '{"error": {"message": "max_tokens is too large: 5000. This model..."}}',
+            r"400: max_",
+        ),
     ],
 )
 def test_what_is_wrong_for_all_stops_at_once(
@@ -211,6 +216,8 @@ def test_what_is_wrong_for_all_stops_at_once(
         (400, "This model's maximum context length is 8192 tokens. However, you requested 9000"),
         (400, "the request exceeds the available context size. try increasing it"),
         (400, "The response was filtered due to the prompt triggering content management policy"),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum"),
+        (422, "The input (9000 tokens) is longer than the model's limit"),
         (413, ""),
     ],
 )
@@ -525,6 +532,7 @@ def test_a_probe_of_an_endpoint_that_is_wrong_stops(tmp_path: Path) -> None:
     ("more", "expected"),
     [
         ({"url": "localhost:8000"}, "http://host"),
+        ({"url": "http://localhost:80000/v1"}, "[Pp]ort"),
         ({"url": "http://user:pw@host/v1"}, "api_key_env"),
         ({"url": "http://host/v1?key=sk"}, "api_key_env"),
         ({"url": "http://host/v1/chat/completions"}, "before that"),

@@ -308,6 +308,29 @@ def test_prompts_of_any_script_are_read_whole(make: Callable[[], Any]) -> None:
         assert found[i] == [written.removeprefix("" if make is byte_level else " ")]
 
 
+def test_an_end_token_that_is_not_marked_special_is_no_part_of_an_answer() -> None:
+    hf = byte_level()
+    hf.add_tokens(["<|fin|>"])  # an added token, but not a special one
+    hf.chat_template = hf.chat_template.replace("<|end|>", "<|fin|>")
+    hf.clean_up_tokenization_spaces = True  # would turn " ." into "." and " 'm" into "'m"
+    tokenizer = wrap_tokenizer(hf, "tiny")
+    spoken = [*hf.encode("x ."), hf.convert_tokens_to_ids("<|fin|>")]
+    assert tokenizer.roles["eot"] == spoken[-1]
+    assert tokenizer.roles["eot"] not in tokenizer.special_ids
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(hf), **SIZE, **NO_IDS)).eval()
+    steps = iter(spoken)
+
+    def speak(module: Any, args: Any, logits_BTV: torch.Tensor) -> torch.Tensor:
+        forced = torch.zeros_like(logits_BTV)
+        forced[..., next(steps)] = 1e9
+        return forced
+
+    model.lm_head.register_forward_hook(speak)
+    for way in (SamplingSettings(max_new_tokens=6), SamplingSettings(temperature=0.0)):
+        steps = iter(spoken)
+        assert sample(model, tokenizer, _chats(["a"]), way) == [["x ."]]
+
+
 def test_streams_of_seeds_and_keys_do_not_meet() -> None:
     starts = {_stream(seed, key).random() for seed, key in product(range(40), range(40))}
     assert len(starts) == 1600

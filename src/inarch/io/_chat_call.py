@@ -23,8 +23,8 @@ MOST_FAILED_IN_A_ROW = 20
 _SHOWN = 300
 """Characters of a server's words that a message repeats."""
 _OF_THIS_REQUEST = re.compile(
-    r"context.?(length|size|window)|maximum.{0,20}length|too (long|many tokens|large)"
-    r"|content.?(filter|management|policy)",
+    r"context.?(length|size|window)|content.?(filter|management|policy)"
+    r"|\b(prompt|inputs?|request)\b.{0,60}(too (long|large)|longer|exceeds)",
     re.IGNORECASE,
 )
 """What a server says when it refuses one request, and would take others."""

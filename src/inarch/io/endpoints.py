@@ -42,6 +42,8 @@ _OWN_KEYS = frozenset(
 )
 _BYTES_PER_TOKEN = 4
 """Of UTF-8, for estimates: English has about 4.5, Chinese about 3."""
+_TOKENS_PER_TURN = 4
+"""What a chat template adds, for estimates."""
 
 
 class EndpointSettings(Settings):
@@ -73,7 +75,7 @@ class EndpointSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError(f"found url {self.url!r}, expected http://host:port/v1 or https://...")
         if parts.username or parts.password or parts.query:
             raise ValueError("found a name, a key or a query in url; keys belong in api_key_env")
@@ -221,7 +223,9 @@ def _cost(settings: EndpointSettings, num_prompt: int, num_answer: int) -> float
 
 
 def _num_tokens(request: Request) -> int:
-    return sum(len(m.content.encode()) // _BYTES_PER_TOKEN + 4 for m in request.messages)
+    return sum(
+        len(m.content.encode(errors="replace")) // _BYTES_PER_TOKEN + 4 for m in request.messages
+    )
 
 
 def _body(settings: EndpointSettings, request: Request) -> dict[str, Any]:

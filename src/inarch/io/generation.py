@@ -144,8 +144,11 @@ def complete(
                 ),
                 processors(batch) if processors else None,
             )
-            for i, ids in zip(batch, written, strict=True):
-                answers[i] = tokenizer.hf.decode(ids, skip_special_tokens=True)
+            for i, ids in zip(batch, written.tolist(), strict=True):
+                end = next((t for t, token in enumerate(ids) if token in ends), len(ids))
+                answers[i] = tokenizer.hf.decode(
+                    ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
     model.train(was_training)
     return answers
 
