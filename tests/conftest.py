@@ -25,3 +25,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the real tokenizers and models of {SHARED_DATA}, which is absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def toxic_spans(shared_data: Path) -> Path:
+    """The folder of the official files of SemEval-2021 Task 5, where they are."""
+    folder = shared_data / "toxic_spans"
+    if not folder.is_dir():
+        pytest.skip(f"needs the posts of SemEval-2021 Task 5 in {folder}, which is absent")
+    return folder

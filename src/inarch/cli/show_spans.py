@@ -22,14 +22,12 @@ _COMMONEST = 20
 def show_scores(found: "Scores", name: str) -> None:
     """Print the official score of predictions, and of what stands beside them."""
     table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("F1", "empty", "others", "better by", "p", "CPU s"):
+    for title in ("F1", "empty", "others", "better by", "p"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_row(Path(name).name, *_cells(found.official), "", "", "")
+    table.add_row(Path(name).name, *_cells(found.official), "", "")
     for other in found.beside:
-        seconds = "" if other.cpu_s is None else f"{other.cpu_s:.1f}"
         better = _with_error(other.better.difference, other.better.standard_error, sign=True)
-        cells = (*_cells(other.score), better, f"{other.better.p:.4f}", seconds)
-        table.add_row(Path(other.name).name, *cells)
+        table.add_row(Path(other.name).name, *_cells(other.score), better, f"{other.better.p:.4f}")
     show.output.print(table)
     _say(
         f"F1 of characters, mean over {found.official.n:,} posts ± standard error; empty, others:"
@@ -37,6 +35,9 @@ def show_scores(found: "Scores", name: str) -> None:
     )
     if found.beside:
         _say("better by: mean difference per post; p: paired permutation test, two-sided.")
+    trained = [f"{o.name} {o.cpu_s:.1f}" for o in found.beside if o.cpu_s is not None]
+    if trained:
+        _say(f"Processor seconds of training: {', '.join(trained)}")
     words = "" if math.isnan(found.micro_word_f1) else f", words {found.micro_word_f1:.4f}"
     _say(f"Other scores, over all posts together: characters {found.micro_character_f1:.4f}{words}")
     for why, number in found.skipped.items():
