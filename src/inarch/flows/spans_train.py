@@ -72,7 +72,8 @@ def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
     result = train(
         model,
         examples,
-        collator(coder),
+        # A chain says how probable the tags of a whole row are, the others speak of each token.
+        collator(coder, "rows" if settings.loss_name == "crf" else "tokens"),
         token_sums,
         settings.train,
         out,
@@ -178,8 +179,8 @@ def _encoder(settings: SpansRun) -> Any:
 
 def token_sums(model: nn.Module, batch: Mapping[str, Any], progress: float) -> LossOut:
     """Return the loss of a batch, summed over its tokens."""
-    inputs = {name: value for name, value in batch.items() if name != "num_items"}
-    loss = model(**inputs, only_loss=True).loss * batch["num_items"]
+    inputs = {name: value for name, value in batch.items() if not name.startswith("num_")}
+    loss = model(**inputs, only_loss=True).loss * batch["num_tokens"]
     return LossOut(loss, {})
 
 

@@ -57,6 +57,8 @@ class WordEncoder(nn.Module):
         self.chars = nn.Embedding(num_chars, own.char_dim, padding_idx=PADDING)
         for table in (self.words, self.chars):  # torch's own start, 1, drowns what is learnt
             nn.init.normal_(table.weight, std=_EMBEDDING_STD)
+            # A character behind the last is then what the convolution has at the batch's edge.
+            nn.init.zeros_(table.weight[PADDING])
         self.filters = nn.Conv1d(own.char_dim, own.char_filters, 3, padding=1)
         self.dropout = nn.Dropout(own.dropout)
         width = own.word_dim + own.char_filters + NUM_FLAGS

@@ -6,7 +6,7 @@ Shapes: T = tokens of a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -47,11 +47,15 @@ def examples_of(posts: Sequence[Post], coder: Coder) -> Examples:
     return made
 
 
-def collator(coder: Coder) -> Callable[[list[Example]], dict[str, Tensor]]:
-    """Return what makes a batch of rows; its items are tokens."""
+def collator(
+    coder: Coder, items: Literal["rows", "tokens"]
+) -> Callable[[list[Example]], dict[str, Tensor]]:
+    """Return what makes a batch of rows, and counts what its loss is the mean over."""
 
     def collate(rows: list[Example]) -> dict[str, Tensor]:
         batch: dict[str, Any] = coder.batch([row.ids for row in rows], [row.tags for row in rows])
-        return batch | {"num_items": torch.tensor(sum(len(row.ids) for row in rows))}
+        num_tokens = torch.tensor(sum(len(row.ids) for row in rows))
+        num_items = torch.tensor(len(rows)) if items == "rows" else num_tokens
+        return batch | {"num_tokens": num_tokens, "num_items": num_items}
 
     return collate
