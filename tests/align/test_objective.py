@@ -4,12 +4,13 @@ import copy
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from inarch.align import METHODS, DpoSettings, WrpoSettings
+from inarch.align import METHODS, DpoSettings, KtoSettings, WrpoSettings
 from inarch.align._examples import PreferenceData, collator
 from inarch.align._objective import check_start, preference_loss
 from inarch.align._reference import Products, frozen
@@ -244,6 +245,53 @@ def test_stored_numbers_stay_with_their_answers():
     batch = collator("rows")([data[i] for i in (4, 1)])
     # answer by answer: sources of rows 4 and 1, targets, rejected ones
     assert batch["reference_A"].tolist() == [12, 3, 13, 4, 14, 5]
+
+
+def _rank(rank: int, folder: Path, results: Any) -> None:
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    results.put((rank, _kto_losses([2 * rank, 2 * rank + 1])))
+    dist.destroy_process_group()
+
+
+def _kto_losses(numbers: list[int], in_step: bool = True) -> tuple[float, float, float]:
+    """Loss, sum of its metric kl, and slope of some rows; the mean log-ratio is not below 0."""
+    rows = [r._replace(answers=r.answers[:1], liked=i % 3 > 0) for i, r in enumerate(rows_of(4))]
+    data, reference = data_of(rows, "labelled"), made()
+    policy = moved(reference)
+    policy.lm_head.weight.data *= 0.6  # less sure, so that mismatched answers become likelier
+    before = frozen(reference, Products())
+    loss = preference_loss(METHODS["kto"], KtoSettings(beta=2.0), before, in_step=in_step)
+    out = loss(policy, collator("rows")([data[i] for i in numbers]), 0.5)
+    out.loss.backward()
+    slope = policy.model.norm.weight.grad.sum()
+    return float(out.loss.detach()), float(out.metrics["kl"]), float(slope)
+
+
+def test_the_reference_point_of_kto_is_that_of_all_processes(tmp_path: Path):
+    from torch.multiprocessing import get_context
+
+    alone = [_kto_losses(numbers) for numbers in ([0, 1], [2, 3])]
+    whole = _kto_losses([0, 1, 2, 3])
+    assert whole[1] > 0.1
+    assert abs(alone[0][1] - alone[1][1]) > 0.1  # kl, each by itself
+    context = get_context("fork")
+    results = context.Queue()
+    ranks = [context.Process(target=_rank, args=(rank, tmp_path, results)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    found = dict(results.get(timeout=60) for _ in ranks)
+    for process in ranks:
+        process.join(60)
+    for value in range(3):
+        total = found[0][value] + found[1][value]
+        assert total == pytest.approx(whole[value], rel=1e-5)
+        if value != 1:  # the points of both halves add up
+            assert abs(alone[0][value] + alone[1][value] - whole[value]) > 1e-3
+    # Two rows each, so that both noted the same point.
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-6)
 
 
 def test_settings_of_dpo_reach_the_loss():

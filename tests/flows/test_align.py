@@ -19,7 +19,7 @@ from inarch.flows import align
 from inarch.flows.align import AlignRun, rows_of, switch_off_dropout
 from inarch.io.files import read_metrics
 from inarch.io.tokenizers import load_tokenizer
-from inarch.settings import load
+from inarch.settings import load, validate
 from tests.align.test_logps import token_by_token
 from tests.tiny import byte_level, save_model
 
@@ -249,6 +249,35 @@ def test_the_ends_of_alpha_are_dpo(world: Path, tmp_path: Path, alpha: float, ch
     assert [row["loss"] for row in wrpo] == pytest.approx([row["loss"] for row in dpo], abs=1e-6)
 
 
+@pytest.mark.parametrize(("method", "lora"), [("wrpo", None), ("kto", {"r": 4})])
+def test_layouts_change_nothing(world: Path, tmp_path: Path, method: str, lora: dict | None):
+    runs = []
+    for layout in ("padded", "packed", "shared", "auto"):
+        train = {"lora": lora, "lr": 3e-4}
+        settings = recipe(world, method, layout=layout, train=train, held_out=recipe(world).data)
+        runs.append((layout, trained(settings, tmp_path / layout)))
+        kinds = ["padded", "packed", "shared"] if layout == "auto" else [layout]
+        assert facts(tmp_path / layout)["layouts"] == kinds
+    for layout, rows in runs[1:]:
+        for a, b in zip(runs[0][1], rows, strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-5), layout
+            assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4), layout
+        assert_same_weights(tmp_path / "padded", tmp_path / layout, 1e-4)
+        for name in ("held_out_before", "held_out_after"):
+            found, expected = facts(tmp_path / layout)[name], facts(tmp_path / "padded")[name]
+            assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_a_model_that_cannot_share_is_trained_padded(world: Path, tmp_path: Path):
+    conv = {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "hidden_size": 16}
+    conv |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    model = {"scratch": conv | {"intermediate_size": 24}, "tokenizer": str(world / "model")}
+    with pytest.raises(SettingsError, match=r"layout: shared, but lfm2 .*use layout: auto"):
+        align.run(recipe(world, model=model, layout="shared"), tmp_path / "shared")
+    trained(recipe(world, model=model), tmp_path / "auto")
+    assert facts(tmp_path / "auto")["layouts"] == ["padded"]
+
+
 # -------------------------------------------------------------------------------------- adapters
 
 
@@ -421,9 +450,30 @@ def test_contradictions(world: Path, sections: dict, message: str):
         recipe(world, **sections)
 
 
+def defaults(world: Path, **rows) -> AlignRun:
+    data = {"path": str(world / "triples.jsonl")} | rows
+    own = recipe(world, held_out=data).model_dump(mode="json", exclude_unset=True)
+    return validate(AlignRun, own | {"data": data}, "test")
+
+
 def test_rows_longer_than_the_model(world: Path, tmp_path: Path):
-    with pytest.raises(DataError, match=r"max_tokens 512, but model has 256 positions"):
+    with pytest.raises(DataError, match=r"data.max_tokens 512, but model has 256 positions"):
         align.run(recipe(world, rows={"max_tokens": 512}), tmp_path)
+    path = str(world / "triples.jsonl")
+    with pytest.raises(DataError, match=r"held_out.max_tokens 257, but model has 256 positions"):
+        align.run(recipe(world, held_out={"path": path, "max_tokens": 257}), tmp_path)
+    with pytest.raises(SettingsError, match=r"max_prompt_tokens 300 and max_tokens 256, expected"):
+        align.run(defaults(world, max_prompt_tokens=300), tmp_path)
+
+
+def test_the_default_of_the_longest_row_gives_way_to_the_model(world: Path, tmp_path: Path):
+    short = defaults(world)
+    assert short.data.max_tokens == 2048
+    assert align.plan(short)["longest row"] == 256
+    align.run(short, tmp_path)
+    told = json.loads((tmp_path / "manifest.json").read_text())["settings"]
+    for section in ("data", "held_out"):
+        assert (told[section]["max_tokens"], told[section]["max_prompt_tokens"]) == (256, 230)
 
 
 def test_a_plan_counts_what_is_read(world: Path):

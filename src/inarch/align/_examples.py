@@ -59,10 +59,10 @@ class PreferenceData(Sequence[Example]):
         """Return the tokens of the longest sequence of each row."""
         return [len(row.prompt) + max(map(len, row.answers)) for row in self._rows]
 
-    def extremes(self) -> list[Sequences]:
-        """Return a row with the most tokens, and one with the fewest."""
+    def longest(self) -> Sequences:
+        """Return a row with the most tokens, its prompt counted once."""
         sizes = [len(row.prompt) + sum(map(len, row.answers)) for row in self._rows]
-        return [self[int(np.argmax(sizes))].sequences, self[int(np.argmin(sizes))].sequences]
+        return self[int(np.argmax(sizes))].sequences
 
     def __len__(self) -> int:
         return len(self._rows)

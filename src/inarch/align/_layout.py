@@ -36,8 +36,10 @@ class Layout(NamedTuple):
     kinds: tuple[Kind, ...] = ("padded",)
     hidden: int = 1024
     """Width of the model, from which follows what wide rows cost."""
-    flash: bool = False
-    """Attention costs no more in one row than in several, and takes no mask."""
+    one_row: bool = False
+    """Answers that may share a row all share one, as for attention that costs no more there."""
+    widest: int | None = None
+    """Tokens of the widest row that several answers may share."""
 
 
 PADDED = Layout()
@@ -133,9 +135,10 @@ def _cheapest(rows: Sequence[Sequences], layout: Layout) -> tuple[Kind, list[lis
     for kind in layout.kinds:
         lengths = _lengths(rows, kind)
         branches = kind == "shared" and len(rows[0].answers) > 1
-        for groups in _groupings(lengths, kind, layout.flash):
-            cost = _cost([[lengths[unit] for unit in group] for group in groups], branches, layout)
-            found.append((cost, kind, groups))
+        for groups in _groupings(lengths, kind, layout.one_row):
+            sizes = [[lengths[unit] for unit in group] for group in groups]
+            if layout.widest is None or max(map(sum, sizes)) <= max(layout.widest, *lengths):
+                found.append((_cost(sizes, branches, layout), kind, groups))
     _, kind, groups = min(found, key=lambda each: each[0])  # the first of equals
     return kind, groups
 
@@ -148,12 +151,15 @@ def _lengths(rows: Sequence[Sequences], kind: Kind) -> list[int]:
     return [len(r.prompts[k]) + len(r.answers[k]) - 1 for k in range(num_answers) for r in rows]
 
 
-def _groupings(lengths: Sequence[int], kind: Kind, flash: bool) -> list[list[list[int]]]:
+def _groupings(lengths: Sequence[int], kind: Kind, one_row: bool) -> list[list[list[int]]]:
     """Return ways to put units into rows; of many, some numbers of rows."""
     if kind == "padded":
         return [[[number] for number in range(len(lengths))]]
-    least = 1 if flash else -(-sum(lengths) // max(lengths))
-    tried = {least >> shift for shift in range(least.bit_length())} | {least - 1, least + 1}
+    if one_row:
+        return [[list(range(len(lengths)))]]
+    least = -(-sum(lengths) // max(lengths))
+    tried = {least >> shift for shift in range(least.bit_length())}
+    tried |= {least - 1, least + 1, len(lengths)}
     return [_spread(lengths, num_rows) for num_rows in sorted(tried - {0})]
 
 
@@ -165,7 +171,7 @@ def _cost(groups: list[list[int]], branches: bool, layout: Layout) -> int:
     """
     loads = [sum(group) for group in groups]
     width, num_rows = max(loads), len(loads)
-    if layout.flash:
+    if layout.one_row:
         return num_rows * width * 6 * layout.hidden
     masked = branches or min(loads) < width or any(len(group) > 1 for group in groups)
     return num_rows * width * (6 * layout.hidden + (width if masked else width // 2))

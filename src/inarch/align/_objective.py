@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from inarch.align._layout import Batch
@@ -38,6 +40,7 @@ def preference_loss(
     reference: Reference | None,
     *,
     tolerance: float = START_TOLERANCE,
+    in_step: bool = False,
 ) -> Callable[[Any, Batch, float], LossOut]:
     """Return the loss of a model on a batch, given the share of training done.
 
@@ -49,6 +52,8 @@ def preference_loss(
         settings: Its settings.
         reference: Gives the log-probs under the reference; None for a method that needs none.
         tolerance: By how much the first loss may be off, in nats per row.
+        in_step: Every process of a launch calls the loss as often as the others: what KTO compares
+            with is then the mean over all of them.
 
     Raises:
         WeightsError: By the loss that is returned, at the first step, if it begins elsewhere.
@@ -59,6 +64,8 @@ def preference_loss(
         if reference is None:
             return method.loss(policy, None, settings, progress=progress)
         before = record(method, reference(model, batch), batch)
+        if method.data == "labelled":
+            policy, before = _one_point(policy, before, in_step)
         out = method.loss(policy, before, settings, progress=progress)
         if progress == 0:
             start = method.loss(before, before, settings, progress=progress)
@@ -69,6 +76,18 @@ def preference_loss(
         return out
 
     return loss
+
+
+def _one_point(
+    policy: LabelledLogps, before: LabelledLogps, in_step: bool
+) -> tuple[LabelledLogps, LabelledLogps]:
+    """Return records whose mismatched answers are one: the mean log-ratio, and 0 before."""
+    ratios_M = (policy.mismatched_M - before.mismatched_M).detach()
+    sums = torch.stack([ratios_M.sum(), ratios_M.new_tensor(float(len(ratios_M)))])
+    if in_step and dist.is_available() and dist.is_initialized():
+        dist.all_reduce(sums)
+    mean_1 = sums[:1] / sums[1]
+    return policy._replace(mismatched_M=mean_1), before._replace(mismatched_M=mean_1 * 0)
 
 
 def num_answers(method: AlignMethod) -> int:

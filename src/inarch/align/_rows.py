@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from inarch.align._read import Form, Preference, preferences
 from inarch.data import UnreadableChat, file_rows, render
@@ -46,9 +46,12 @@ class PreferenceSettings(Settings):
     """Which better answer of a triple a method of pairs or of single answers takes; ``auto`` is the
     source's for ``sft``, as in WRPO's first stage, and the target's for the others."""
     max_tokens: PositiveInt = 2048
-    """Longest prompt with an answer."""
-    max_prompt_tokens: PositiveInt = 1800
-    """Tokens of a prompt that stay, its end, in a row that is longer than that."""
+    """Longest prompt with an answer; by default not more than the model has positions."""
+    max_prompt_tokens: PositiveInt = Field(
+        default_factory=lambda before: max(1, min(1800, before.get("max_tokens", 2048) * 9 // 10))
+    )
+    """Tokens of a prompt that stay, its end, in a row that is longer than that; by default 1800,
+    and nine tenths of the longest row if that is less."""
     bos: bool = True
     """Prompts that are texts begin with the model's begin token, where its tokenizer names one."""
     limit: PositiveInt | None = None

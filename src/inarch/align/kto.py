@@ -1,8 +1,8 @@
 """KTO: learn from single answers that were liked or not, against a reference point.
 
 Source:   "KTO: Model Alignment as Prospect Theoretic Optimization", arXiv:2402.01306.
-Differs:  the reference point is that of the log-probs handed in; a caller with several processes
-          hands in those of all.
+Differs:  the reference point is that of the log-probs handed in. In training it is the mean over
+          a micro-batch of all processes, as in TRL.
 Shapes:   B = answers in the batch, M = answers after the prompts of others.
 """
 

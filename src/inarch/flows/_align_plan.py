@@ -15,6 +15,7 @@ from inarch.align._read import preferences
 from inarch.align._rows import AnswerRow, check_template, tokenised
 from inarch.data import file_rows
 from inarch.errors import WeightsError
+from inarch.flows._align_fit import fitted
 from inarch.flows._align_settings import AlignRun
 from inarch.flows._corpus import tokenizer_at
 from inarch.flows._plan import num_weights, operations_per_s
@@ -33,6 +34,7 @@ def plan(settings: AlignRun) -> dict[str, object]:
     }
     try:
         tokenizer = tokenizer_at(settings.model.tokenizer_path)
+        settings = fitted(settings)
     except WeightsError:
         return facts | dict.fromkeys(("rows", "tokens", "memory", "time"), _UNKNOWN)
     if not Path(settings.data.path).exists():
@@ -45,7 +47,12 @@ def plan(settings: AlignRun) -> dict[str, object]:
     examples = [data[i].sequences for i in range(len(data))]
     per_row = sum(sum(map(len, (*e.prompts, *e.answers))) for e in examples) / max(1, len(data))
     num_tokens = round(per_row * num_rows)
-    facts |= {"rows": num_rows, "steps": steps, "tokens": num_tokens}
+    facts |= {
+        "longest row": settings.data.max_tokens,
+        "rows": num_rows,
+        "steps": steps,
+        "tokens": num_tokens,
+    }
     found = num_weights(settings.model, tokenizer.size)
     if found is None:
         return facts | dict.fromkeys(("memory", "time"), _UNKNOWN)

@@ -57,7 +57,7 @@ def cut_corpus(settings: FuseRun, out: Path) -> Cut:
     """
     models = (settings.target, *settings.sources)
     readers = [reader_of(settings, model) for model in models]
-    limit = min([settings.data.max_tokens, *filter(None, map(_max_positions, models))])
+    limit = min([settings.data.max_tokens, *filter(None, map(positions_of, models))])
     inputs = {reader.tokenizer.name: reader.tokenizer.digest for reader in readers}
     inputs["data"] = data_digest(settings.data.path)
     own = to_dict(settings.data) | {"max_tokens": limit}
@@ -100,7 +100,12 @@ def data_digest(path: str) -> str:
     return digest_file(path) if Path(path).exists() else path
 
 
-def _max_positions(model: ModelSettings) -> int | None:
+def positions_of(model: ModelSettings) -> int | None:
+    """Return how many tokens a row of a model may have; None where its config sets no limit.
+
+    Raises:
+        WeightsError: There is no such model.
+    """
     if model.scratch is not None:
         vocab_size = tokenizer_at(model.tokenizer_path).size
         return max_positions(new_config(model.scratch, vocab_size))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from inarch.align._examples import PreferenceData, collator
-from inarch.align._layout import Layout
+from inarch.align._layout import PADDED, Layout
 from inarch.align._objective import (
     ROUGH_TOLERANCE,
     START_TOLERANCE,
@@ -27,12 +27,13 @@ from inarch.align._rows import Dropped, PreferenceSettings, answer_rows
 from inarch.align._store import AnswerRows, write_rows
 from inarch.align._trial import layout_for
 from inarch.errors import DataError, WeightsError
+from inarch.flows._align_fit import fitted
 from inarch.flows._align_plan import plan
 from inarch.flows._align_settings import AlignRun, result_settings
 from inarch.flows._corpus import data_digest, short_digest, tokenizer_at
 from inarch.flows._held_out import means
 from inarch.flows.teach import device_of, model_digest
-from inarch.io.models import DTYPES, head_width, load_model, max_positions, new_model
+from inarch.io.models import DTYPES, head_width, load_model, new_model
 from inarch.io.progress import track
 from inarch.io.runs import Stage, is_first_process, stage
 from inarch.io.tokenizers import Tokenizer
@@ -46,6 +47,7 @@ __all__ = ["AlignRun", "plan", "run"]
 
 def run(settings: AlignRun, out: Path) -> None:
     """Train the model of a recipe on preferences; the result is ``out/model``."""
+    settings = fitted(settings)
     inputs = {"model": model_digest(settings.model), "data": data_digest(settings.data.path)}
     if settings.held_out is not None:
         inputs["held_out"] = data_digest(settings.held_out.path)
@@ -82,6 +84,7 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
         own,
         _reference(settings, model),
         tolerance=ROUGH_TOLERANCE if rough else START_TOLERANCE,
+        in_step=True,
     )
     result = train(
         model,
@@ -155,12 +158,6 @@ def _load(settings: AlignRun, tokenizer: Tokenizer) -> Any:
             f"{model.label}: its tokenizer has {tokenizer.size} ids, its head "
             f"{head_width(network)}; resize the embeddings, or give the tokenizer of the model"
         )
-    limit = max_positions(network.config)
-    if limit is not None and settings.data.max_tokens > limit:
-        raise DataError(
-            f"found data.max_tokens {settings.data.max_tokens}, but {model.label} has {limit}"
-            f" positions; set data.max_tokens to at most {limit}"
-        )
     if settings.method.method.reference:
         switch_off_dropout(network)
     return network if settings.train.lora else network.float()
@@ -170,8 +167,10 @@ def _layout(
     settings: AlignRun, model: Any, data: PreferenceData, held_out: PreferenceData | None
 ) -> Layout:
     """Return how answers are to lie in rows, after a trial with the longest ones."""
-    shapes = data.extremes() + ([] if held_out is None else held_out.extremes()[:1])
-    return layout_for(settings.layout, model, shapes, _products(settings))
+    if settings.layout == "padded":
+        return PADDED
+    shapes = [rows.longest() for rows in (data, held_out) if rows is not None]
+    return layout_for(settings.layout, model, shapes)
 
 
 def switch_off_dropout(model: torch.nn.Module) -> None:
