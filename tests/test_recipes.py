@@ -14,6 +14,7 @@ from inarch.flows.align import AlignRun
 from inarch.flows.align_build import BuildRun
 from inarch.flows.prune import PruneRun, plan
 from inarch.flows.recipe import FuseRun
+from inarch.flows.seft import SeftRun
 from inarch.merge import METHODS, load_config
 from inarch.settings import load
 
@@ -24,7 +25,8 @@ CUTS = sorted((ROOT / "recipes/blockpruner").glob("*.yaml"))
 SPANS = sorted((ROOT / "recipes/spans").glob("*.yaml"))
 BUILDS = [path for path in RECIPES if path.stem.endswith("-build")]
 ALIGNMENTS = [path.with_name(path.name.replace("-build", "")) for path in BUILDS]
-OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS)
+SEFTS = sorted((ROOT / "recipes/seft").glob("*.yaml"))
+OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS, *SEFTS)
 FUSIONS = [path for path in RECIPES if path not in OTHERS]
 
 LLAMA2 = {"model_type": "llama", "vocab_size": 32000, "architectures": ["LlamaForCausalLM"]}
@@ -49,6 +51,19 @@ def test_dry_run(path: Path):
     assert shown.exit_code == 0, shown.output
     assert "tokens" in shown.output
     assert "unknown" in shown.output  # their models and corpora are not on this machine
+
+
+@pytest.mark.parametrize("path", SEFTS, ids=lambda p: p.name)
+def test_evolutions_are_internal_and_then_external(path: Path):
+    settings = load(SeftRun, path)
+    assert settings.revisers["internal"].model is None
+    evolutions = [one.reviser for one in settings.rounds]
+    assert evolutions == sorted(evolutions, reverse=True)
+    assert {*evolutions} == {"internal", "external"}
+    shown = CliRunner().invoke(app, ["align", "seft", str(path), "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "unknown" in shown.output
+    assert "every number\n# below are ours" in path.read_text()
 
 
 @pytest.mark.parametrize("path", SPANS, ids=lambda p: p.name)

@@ -24,11 +24,12 @@ from transformers import PreTrainedTokenizerFast
 from inarch.align._decode import revised
 from inarch.align._reviser import ReviserForm
 from inarch.flows import align, seft
+from inarch.flows._seft_reviser import reviser_of
 from inarch.flows._seft_settings import DecodeSettings
 from inarch.flows._seft_write import Writer, write
 from inarch.flows.align import AlignRun
 from inarch.flows.seft import SeftRun
-from inarch.io.models import load_model
+from inarch.io.models import load_model, new_model
 from inarch.io.sampling import SamplingSettings, sample
 from inarch.io.tokenizers import load_tokenizer
 from inarch.records import Message
@@ -183,6 +184,86 @@ def mean_reward(model: Path, prompts: list[str], seed: int) -> float:
     return statistics.fmean(
         reward(p, answer) for p, texts in zip(prompts, found, strict=True) for answer in texts
     )
+
+
+# ------------------------------------------------------------------------------ many valid answers
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def many(request: pytest.FixtureRequest, tmp_path_factory) -> dict[str, dict[str, float]]:
+    """The numbers of one seed."""
+    return many_experiment(request.param, tmp_path_factory.mktemp(f"many-{request.param}"))
+
+
+def test_valid_answers_stay_with_keep_alone(many):
+    assert many["keep"]["unchanged"] >= 0.95
+    assert many["always revise"]["unchanged"] <= 0.30
+
+
+def test_what_is_revised_is_valid_either_way(many):
+    for found in many.values():
+        assert found["valid"] >= 0.95
+        assert found["valid from wrong"] >= 0.9
+
+
+def many_experiment(seed: int, folder: Path) -> dict[str, dict[str, float]]:
+    rng = Random(f"many {seed}")
+    prompts = ["".join(letters) for letters in itertools.permutations(LETTERS, 5)]
+    rng.shuffle(prompts)
+    labelled, asked = prompts[:3000], prompts[3000:3300]
+    write_tokenizer(folder / "tokenizer")
+    tokenizer = load_tokenizer(str(folder / "tokenizer"))
+    new_model(SHAPE, tokenizer.size, seed).save_pretrained(folder / "base")
+    tokenizer.hf.save_pretrained(folder / "base")
+    rows = (
+        {"prompt": chat(p), "answers": [valid(p, rng), invalid(p, rng)], "scores": [1, 0]}
+        for p in labelled
+    )
+    recipe = {
+        "policy": str(folder / "base"),
+        "revisers": {
+            "internal": {
+                "data": str(write_rows(folder / "labelled.jsonl", rows)),
+                "form": FORM,
+                "max_tokens": 40,
+                "train": REVISER | {"max_steps": 700, "seed": seed},
+            }
+        },
+        "rounds": ("internal",),
+        "prompts": "none.jsonl",
+        "device": "cpu",
+    }
+    good, bad = ([(p, make(p, rng)) for p in asked] for make in (valid, invalid))
+    found = {}
+    for name, control in (("keep", None), ("always revise", "always_revise")):
+        reviser_of(SeftRun(**recipe, control=control), "internal", folder / name)
+        after = revise(folder / name / "revisers" / "internal", good + bad)
+        texts = [one.text for one in after]
+        right = [text in orders(p) for (p, _), text in zip(good + bad, texts, strict=True)]
+        same = [text == answer for (_, answer), text in zip(good, texts, strict=False)]
+        found[name] = {
+            "unchanged": statistics.fmean(same),
+            "valid": statistics.fmean(right[: len(good)]),
+            "valid from wrong": statistics.fmean(right[len(good) :]),
+        }
+    return found
+
+
+def orders(prompt: str) -> set[str]:
+    """Return what is right: any order behind the smallest letter."""
+    first, *rest = sorted(prompt)
+    return {first + "".join(more) for more in itertools.permutations(rest)}
+
+
+def valid(prompt: str, rng: Random) -> str:
+    first, *rest = sorted(prompt)
+    return first + "".join(rng.sample(rest, 4))
+
+
+def invalid(prompt: str, rng: Random) -> str:
+    first, *rest = sorted(prompt)
+    head, *tail = rng.sample(rest, 4)
+    return head + "".join(rng.sample([first, *tail], 4))
 
 
 # -------------------------------------------------------------------------- the means to this end

@@ -18,12 +18,14 @@ from inarch.align._reviser import (
 from inarch.align._rows import PreferenceSettings, check_template, tokenised
 from inarch.errors import DataError, SettingsError
 from inarch.flows import align
+from inarch.flows._align_build_rows import write_jsonl
+from inarch.flows._align_fit import fitted
 from inarch.flows._align_settings import result_settings
 from inarch.flows._corpus import data_digest, tokenizer_at
 from inarch.flows._seft_settings import SeftRun
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import model_digest
-from inarch.io.files import digest_file, digest_folder, write_atomic, write_json
+from inarch.io.files import digest_file, digest_folder, write_json
 from inarch.io.progress import track
 from inarch.io.runs import Stage, is_first_process, stage
 from inarch.io.tokenizers import Tokenizer
@@ -79,7 +81,7 @@ def _train(settings: SeftRun, name: str, folder: Path) -> None:
             return
         rows = folder / "rows.jsonl"
         if is_first_process():
-            if not rows.exists():
+            if "gaps" not in opened.facts:
                 _write_rows(settings, name, rows, opened)
             opened.note(prepared=True)
         opened.wait_for("prepared")
@@ -114,21 +116,17 @@ def _write_rows(settings: SeftRun, name: str, path: Path, opened: Stage) -> None
     generator = torch.Generator().manual_seed(own.seed)
     keeps = settings.control != "always_revise"
     made = reviser_lessons(found, own.form, generator, keeps=keeps)
-    num_rows = 0
-    with write_atomic(path) as temp, temp.open("w") as file:
-        for row in as_answers(made.rows, own.form):
-            why = _too_long(row, tokenizer, own.max_tokens)
-            if why:
-                dropped[why] += 1
-                continue
-            file.write(json.dumps(row) + "\n")
-            num_rows += 1
+    limit = fitted(settings.reviser_run(name, str(path))).data.max_tokens
+    rows = list(as_answers(made.rows, own.form))
+    reasons = [_too_long(row, tokenizer, limit) for row in rows]
+    dropped.update(filter(None, reasons))
+    write_jsonl(path, (row for row, why in zip(rows, reasons, strict=True) if not why))
     for why, number in (+dropped).items():
         logger.warning("%s: %d %s are left out", own.data.path, number, why)
     opened.note(
         gaps=made.thresholds,
         label_counts=dict(zip(own.form.labels.names, made.counts, strict=True)),
-        num_rows=num_rows,
+        num_rows=reasons.count(""),
         dropped=dict(+dropped),
     )
 

@@ -1,9 +1,8 @@
 """One round of SEFT: the policy answers fresh prompts, the reviser revises, the policy learns."""
 
-import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +12,16 @@ from inarch.align._prompts import PromptRow
 from inarch.align._revised_rows import Scores, left_out, report
 from inarch.errors import DataError
 from inarch.flows import align
+from inarch.flows._align_build_rows import write_jsonl
 from inarch.flows._question import NoScore, Question
 from inarch.flows._scorers import scores_of
 from inarch.flows._seft_answers import Line, answers, written
+from inarch.flows._seft_pool import Fresh
 from inarch.flows._seft_reviser import Reviser
 from inarch.flows._seft_settings import SeftRun, result_settings
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of, model_digest
-from inarch.io.files import read_metrics, write_atomic, write_json
+from inarch.io.files import read_metrics, write_json
 from inarch.io.runs import is_first_process, stage
 
 logger = logging.getLogger(__name__)
@@ -29,15 +30,6 @@ _DECISIVE = ("control", "decode", "filters", "max_prompt_tokens", "max_tokens", 
 """Settings that decide what comes of a round, whatever else is in the recipe."""
 KEEP = 0
 """Label of what stays as it is."""
-
-
-class Fresh(NamedTuple):
-    """The prompts of one round."""
-
-    rows: tuple[PromptRow, ...]
-    keys: tuple[int, ...]
-    """Of each in the whole file, from which its answers are drawn."""
-    digest: str
 
 
 class Round(NamedTuple):
@@ -176,17 +168,11 @@ def _write_rows(
         {"original": original, "label": one.label, "failure": one.failure, "left_out": why}
         for original, one, why in zip(originals, made, reasons, strict=True)
     ]
-    _write_lines(out / "revisions.jsonl", (a | b for a, b in zip(rows, fates, strict=True)))
+    write_jsonl(out / "revisions.jsonl", (a | b for a, b in zip(rows, fates, strict=True)))
     learnt = (row for row, why in zip(rows, reasons, strict=True) if not why)
-    _write_lines(out / "rows.jsonl", learnt)
+    write_jsonl(out / "rows.jsonl", learnt)
 
 
 def _losses(folder: Path) -> dict[str, float]:
     rows = read_metrics(folder / "metrics.jsonl")
     return {"sft_loss_first": rows[0]["loss"], "sft_loss_last": rows[-1]["loss"]}
-
-
-def _write_lines(path: Path, lines: Iterable[Line]) -> None:
-    with write_atomic(path) as temp, temp.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(json.dumps(line) + "\n")

@@ -15,7 +15,7 @@ from inarch.flows._scorer_settings import ScorerSettings
 from inarch.flows._scorers import scorer_key
 from inarch.flows.recipe import ModelSettings
 from inarch.io.sampling import SamplingSettings
-from inarch.settings import Settings, to_dict
+from inarch.settings import Settings, to_dict, validate
 from inarch.train.settings import TrainSettings
 
 
@@ -32,9 +32,9 @@ class ReviserSettings(Settings):
     form: ReviserForm = ReviserForm()
     """Its labels and its instruction. Of a trained reviser they are known; what is said of them
     must be the same."""
-    max_tokens: PositiveInt = 2048
-    """Longest prompt, answer, instruction and revision that it learns from; longer ones are left
-    out."""
+    max_tokens: PositiveInt | None = None
+    """Longest prompt with answer, instruction and revision that it learns, as ``align train`` has
+    it by default; longer ones are left out."""
     seed: NonNegativeInt = 0
     """Of which best answers it learns to keep."""
     train: TrainSettings = TrainSettings()
@@ -105,10 +105,11 @@ class SeftRun(Settings):
     control: Literal["self_sft", "always_revise"] | None = None
     """Runs for comparison: the policy learns its own answers as they are; or revisers learn no
     answers to keep."""
-    max_tokens: PositiveInt = 2048
-    """Longest prompt with an answer that the policy learns."""
-    max_prompt_tokens: PositiveInt = 1800
-    """Tokens of a prompt that stay, its end, in a row that is longer than that."""
+    max_tokens: PositiveInt | None = None
+    """Longest prompt with an answer that the policy learns, as ``align train`` has it by
+    default."""
+    max_prompt_tokens: PositiveInt | None = None
+    """Tokens of a prompt that stay, its end, in a row that is longer than that; likewise."""
     train: TrainSettings = TrainSettings()
     """How the policy learns in each round."""
     device: Literal["auto", "cpu"] = "auto"
@@ -162,9 +163,7 @@ class SeftRun(Settings):
         """Return the training of one round on the rows of a file."""
         return AlignRun(
             model=policy,
-            data=PreferenceSettings(
-                path=data, max_tokens=self.max_tokens, max_prompt_tokens=self.max_prompt_tokens
-            ),
+            data=_rows(data, max_tokens=self.max_tokens, max_prompt_tokens=self.max_prompt_tokens),
             method=MethodSettings(name="sft"),
             train=self.train,
             device=self.device,
@@ -173,14 +172,18 @@ class SeftRun(Settings):
     def reviser_run(self, name: str, data: str) -> AlignRun:
         """Return the training of a reviser on the rows of a file."""
         own = self.revisers[name]
-        limit = own.max_tokens
         return AlignRun(
             model=own.model or self.policy,
-            data=PreferenceSettings(path=data, max_tokens=limit, max_prompt_tokens=limit - 1),
+            data=_rows(data, max_tokens=own.max_tokens),
             method=MethodSettings(name="sft"),
             train=own.train,
             device=self.device,
         )
+
+
+def _rows(path: str, **given: int | None) -> PreferenceSettings:
+    limits = {name: value for name, value in given.items() if value is not None}
+    return validate(PreferenceSettings, {"path": path, **limits}, "max_tokens")
 
 
 def result_settings(settings: SeftRun) -> dict[str, Any]:

@@ -4,27 +4,21 @@ Source:   SEFT, arXiv:2406.10813; an independent implementation from the publish
 Differs:  what the abstract leaves open, from the labels to the number of rounds, is a setting.
 """
 
-import hashlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from inarch.align._prompts import PromptRow, read_prompts
-from inarch.align._ranked import as_chat
-from inarch.align._rows import Dropped
-from inarch.errors import DataError
-from inarch.flows._corpus import data_digest
-from inarch.flows._scorers import scorer_inputs
+from inarch.align._rows import check_template
+from inarch.flows._corpus import data_digest, tokenizer_at
+from inarch.flows._scorers import check_scorer, scorer_inputs
 from inarch.flows._seft_plan import plan
+from inarch.flows._seft_pool import Fresh, fresh_prompts
 from inarch.flows._seft_reviser import reviser_of
-from inarch.flows._seft_round import Fresh, Round, play
+from inarch.flows._seft_round import Round, play
 from inarch.flows._seft_settings import SeftRun, result_settings
 from inarch.flows.teach import model_digest
 from inarch.io.files import digest_folder, write_json
-from inarch.io.progress import track
 from inarch.io.runs import is_first_process, stage
 
 logger = logging.getLogger(__name__)
@@ -40,6 +34,9 @@ def run(settings: SeftRun, out: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: There are too few prompts, or a round or a reviser has nothing to learn.
     """
+    if settings.scorer is not None:
+        check_scorer(settings.scorer)
+    check_template(tokenizer_at(settings.policy.tokenizer_path))
     pool = fresh_prompts(settings)
     with stage(out, "seft", result_settings(settings), _inputs(settings, pool)) as opened:
         told = out / "report.json"
@@ -65,55 +62,6 @@ def run(settings: SeftRun, out: Path) -> list[dict[str, Any]]:
 def _reports(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def fresh_prompts(settings: SeftRun) -> list[Fresh]:
-    """Return the prompts of each round, none of them twice, in an order drawn by the seed.
-
-    Raises:
-        DataError: The rounds want more prompts than there are.
-    """
-    dropped, seen, rows = Dropped(), set(), []
-    with track(f"reading {settings.prompts.path}", None, "prompts") as advance:
-        for row in read_prompts(settings.prompts, dropped):
-            chat = row.messages
-            if len(chat) == 1:
-                chat = as_chat(chat[0].content)
-            if chat in seen:
-                dropped.add("prompts that stand there twice", row.where)
-                continue
-            seen.add(chat)
-            rows.append(row._replace(messages=chat))
-            advance(1)
-    for why, number in dropped.items():
-        logger.warning("%s: %d %s are left out", settings.prompts.path, number, why)
-    sizes = _sizes(settings, len(rows))
-    generator = torch.Generator().manual_seed(settings.prompts_seed)
-    order = torch.randperm(len(rows), generator=generator).tolist()
-    rounds = []
-    for size in sizes:
-        drawn, order = order[:size], order[size:]
-        rounds.append(_fresh([rows[i] for i in drawn], drawn))
-    return rounds
-
-
-def _sizes(settings: SeftRun, num_prompts: int) -> list[int]:
-    """Return the number of prompts of each round."""
-    wanted = [one.num_prompts for one in settings.rounds]
-    left, num_open = num_prompts - sum(filter(None, wanted)), wanted.count(None)
-    if left < num_open:
-        raise DataError(
-            f"{settings.prompts.path}: found {num_prompts} different prompts for"
-            f" {len(wanted)} rounds that want {sum(filter(None, wanted))} and a share of the rest,"
-            " expected enough that no round sees one again; lower rounds.N.num_prompts"
-        )
-    return [left // num_open if size is None else size for size in wanted]
-
-
-def _fresh(rows: list[PromptRow], keys: list[int]) -> Fresh:
-    content = json.dumps([[row.messages, row.reference] for row in rows] + [keys])
-    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    return Fresh(tuple(rows), tuple(keys), digest)
 
 
 def _inputs(settings: SeftRun, pool: list[Fresh]) -> dict[str, str]:
