@@ -388,6 +388,8 @@ def test_prompts_that_nobody_answers_are_left_out_and_named(world, tmp_path, cap
         told = align_build.run(recipe(world, sources=[endpoint(fake)]), tmp_path / "out")
     reason = "prompts without a scored answer of a source"
     assert told["dropped"][reason] == 5
+    named = [record.getMessage() for record in caplog.records if reason in record.getMessage()]
+    assert f"{world}/prompts.jsonl:1 is left out: {reason}" in named
     assert told["rows"] + sum(told["dropped"].values()) + len(rows(tmp_path / "out/sft.jsonl")) == 9
 
 

@@ -59,7 +59,8 @@ def test_a_callable_gets_messages_and_texts(rewards):
             return [len(a) + 100 * (a == reference) for a in answers]
     """)
     assert scored(name, [question(1, "😀", "abc"), question(2)]) == [[1.0, 3.0], []]
-    assert scored(name, [question(1, "ab", "abc", reference="ab")]) == [[102.0, 3.0]]
+    # The reference is part of what is asked, so that nothing is taken from before.
+    assert scored(name, [question(1, "😀", "abc", reference="abc")]) == [[1.0, 103.0]]
 
 
 DYING = """

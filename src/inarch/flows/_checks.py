@@ -2,11 +2,11 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from inarch.errors import DataError, SettingsError
-from inarch.flows._question import Question, Result, Scorer
+from inarch.flows._question import Question, Scorer, Scores
 from inarch.flows._run_code import code_of, passes
 from inarch.flows._scorer_settings import CheckSettings
 
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 def checker(settings: CheckSettings) -> Scorer:
     """Return a scorer that gives 1.0 to right answers and 0.0 to others."""
 
-    def score(questions: Sequence[Question]) -> Iterator[tuple[int, list[Result]]]:
+    def score(questions: Sequence[Question]) -> Scores:
         with ThreadPoolExecutor(settings.concurrency) as pool:
             for number, question in enumerate(questions):
                 reference = _reference(question, settings.kind)

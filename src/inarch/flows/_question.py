@@ -1,6 +1,6 @@
 """What a scorer is asked, and what it says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from inarch.records import Message
@@ -25,6 +25,7 @@ class NoScore(NamedTuple):
 
 
 Result = float | NoScore
-Scorer = Callable[[Sequence[Question]], Iterator[tuple[int, list[Result]]]]
+Scores = Generator[tuple[int, list[Result]]]
+Scorer = Callable[[Sequence[Question]], Scores]
 """Yields the number of a question and a result per answer of it, in any order of questions, as soon
 as it has them."""

@@ -5,10 +5,11 @@ Source:   the form ``[[rating]]`` and the last mark's being the rating are those
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-from inarch.flows._question import NoScore, Question, Result, Scorer
+from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
 from inarch.flows._scorer_settings import JudgeSettings
 from inarch.io.endpoints import Failure, Reply, Request, ask
 from inarch.records import Message
@@ -20,17 +21,18 @@ LOWEST, HIGHEST = 1.0, 10.0
 def judge(settings: JudgeSettings, folder: Path) -> Scorer:
     """Return a scorer that asks a judge about each answer; its replies are kept in the folder."""
 
-    def score(questions: Sequence[Question]) -> Iterator[tuple[int, list[Result]]]:
+    def score(questions: Sequence[Question]) -> Scores:
         places = [(number, i) for number, q in enumerate(questions) for i in range(len(q.answers))]
         requests = [request_of(questions[n], questions[n].answers[i], settings) for n, i in places]
         found: dict[int, dict[int, Result]] = {}
-        for at, outcome in ask(settings.endpoint, requests, folder / "replies.jsonl"):
-            number, i = places[at]
-            results = found.setdefault(number, {})
-            results[i] = rating(outcome)
-            if len(results) == len(questions[number].answers):
-                whole = found.pop(number)
-                yield number, [whole[k] for k in sorted(whole)]
+        with closing(ask(settings.endpoint, requests, folder / "replies.jsonl")) as outcomes:
+            for at, outcome in outcomes:
+                number, i = places[at]
+                results = found.setdefault(number, {})
+                results[i] = rating(outcome)
+                if len(results) == len(questions[number].answers):
+                    whole = found.pop(number)
+                    yield number, [whole[k] for k in sorted(whole)]
 
     return score
 

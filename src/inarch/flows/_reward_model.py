@@ -4,7 +4,7 @@ Shapes: B = chats of a batch, T = tokens of the longest one.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from inarch.data import UnreadableChat, render
 from inarch.errors import WeightsError
-from inarch.flows._question import NoScore, Question, Result, Scorer
+from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
 from inarch.flows._scorer_settings import RewardModelSettings
 from inarch.io.models import DTYPES, max_positions, quiet_transformers
 from inarch.io.tokenizers import Tokenizer, load_tokenizer
@@ -40,7 +40,7 @@ def reward_model(settings: RewardModelSettings, device: str) -> Scorer:
     pad = _pad(model, tokenizer)
     limit = min(settings.max_tokens, max_positions(model.config) or settings.max_tokens)
 
-    def score(questions: Sequence[Question]) -> Iterator[tuple[int, list[Result]]]:
+    def score(questions: Sequence[Question]) -> Scores:
         for start in range(0, len(questions), _AT_ONCE):
             part = questions[start : start + _AT_ONCE]
             rows = [_ids(q.prompt, a, tokenizer, limit) for q in part for a in q.answers]

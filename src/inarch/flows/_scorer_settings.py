@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from inarch.io.endpoints import EndpointSettings
 from inarch.settings import Settings
@@ -31,7 +31,7 @@ class JudgeSettings(Settings):
     """A language model at an endpoint, which rates answers from 1 to 10."""
 
     endpoint: EndpointSettings
-    temperature: float = 0.0
+    temperature: NonNegativeFloat = 0.0
     max_tokens: PositiveInt = 1024
     """Of the judge's reply, which ends with its rating."""
     instruction: str = (

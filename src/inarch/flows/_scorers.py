@@ -10,13 +10,14 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from inarch.errors import DataError, InarchError, SettingsError
 from inarch.flows._checks import checker
-from inarch.flows._question import NoScore, Question, Result, Scorer
+from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
 from inarch.flows._rating import judge
 from inarch.flows._reward_model import check_reward_model, reward_model
 from inarch.flows._scorer_settings import ScorerSettings
@@ -52,8 +53,12 @@ def scores_of(
         if open_:
             asked = [_rest(questions[i], found[i]) for i in open_]
             total = sum(len(question.answers) for question in asked)
-            with track(f"score by {settings.kind}", total, "answers") as advance:
-                for number, results in make_scorer(settings, folder, device)(asked):
+            scorer = make_scorer(settings, folder, device)
+            with (
+                track(f"score by {settings.kind}", total, "answers") as advance,
+                closing(scorer(asked)) as outcomes,  # ends what is under way when one stops the run
+            ):
+                for number, results in outcomes:
                     i = open_[number]
                     rest = iter(map(_checked, results))
                     found[i] = [next(rest) if one is None else one for one in found[i]]
@@ -97,7 +102,8 @@ def check_scorer(settings: ScorerSettings) -> None:
 def scorer_inputs(settings: ScorerSettings) -> dict[str, str]:
     """Return the digests of what a scorer is made of."""
     if settings.callable is not None:
-        file = sys.modules[_function(settings.callable).__module__].__file__
+        _function(settings.callable)
+        file = sys.modules[settings.callable.partition(":")[0]].__file__
         return {"callable": digest_file(file) if file else settings.callable}
     if settings.reward_model is not None:
         return {"reward_model": digest_folder(settings.reward_model.path)}
@@ -136,7 +142,7 @@ def _called(name: str) -> Scorer:
             return [failed] * len(question.answers)
         return [_number(name, value) for value in values]
 
-    def score(questions: Sequence[Question]) -> Iterator[tuple[int, list[Result]]]:
+    def score(questions: Sequence[Question]) -> Scores:
         for number, question in enumerate(questions):
             yield number, one(question)
 

@@ -173,33 +173,51 @@ def _write_rows(
     settings: BuildRun, draft: _Draft, own: Mapping[int, Sequence[Candidate]], out: Path
 ) -> dict[str, Any]:
     """Write the rows for preferences and all candidates, and return the statistics."""
-    choose, statistics = settings.choose, Statistics()
-    rows, everything = [], []
+    form, statistics, dropped = settings.choose.form, Statistics(), Dropped()
+    outcomes = []
     for number, prompt in enumerate(draft.prompts):
         sources, mine = draft.sources.candidates(number), own.get(number, ())
-        row: Candidate | Triple | Pair | str
-        if number in draft.for_sft:
-            part, row = "sft", winner(sources, choose)
-        elif choose.form == "pairs":
-            part, row = "preference", pair(sources, choose)
-        else:
-            part, row = "preference", triple(sources, mine, choose)
+        row = _outcome(settings, number in draft.for_sft, sources, mine)
         statistics.add(sources, mine, row)
-        if isinstance(row, Triple | Pair):
-            rows.append(preference_row(prompt, row))
-        everything.append(candidate_row(prompt, part, row, (*sources, *mine)))
-    write_jsonl(out / "candidates.jsonl", everything)
+        if isinstance(row, str) and number not in draft.for_sft:  # the others were told before
+            dropped.add(row, prompt.where)
+        outcomes.append(row)
+    write_jsonl(
+        out / "candidates.jsonl",
+        (
+            candidate_row(
+                prompt,
+                "sft" if number in draft.for_sft else "preference",
+                outcomes[number],
+                (*draft.sources.candidates(number), *own.get(number, ())),
+            )
+            for number, prompt in enumerate(draft.prompts)
+        ),
+    )
+    chosen = zip(draft.prompts, outcomes, strict=True)
+    rows = [preference_row(prompt, row) for prompt, row in chosen if isinstance(row, Triple | Pair)]
     if not rows:
-        raise DataError(f"found no {choose.form}{_reasons(statistics.dropped)}; {_NEXT}")
-    write_jsonl(out / f"{choose.form}.jsonl", rows)
+        raise DataError(f"found no {form}{_reasons(dropped)}; {_NEXT}")
+    write_jsonl(out / f"{form}.jsonl", rows)
     return {
-        "form": choose.form,
+        "form": form,
         "prompts": len(draft.prompts),
         "prompts_for_sft": len(draft.for_sft),
         "sources": [source.name for source in settings.sources],
         "unread": dict(draft.unread),
         **statistics.summary(),
     }
+
+
+def _outcome(
+    settings: BuildRun, for_sft: bool, sources: Sequence[Candidate], own: Sequence[Candidate]
+) -> Candidate | Triple | Pair | str:
+    """Return what becomes of a prompt: an answer to learn, a row, or why it is left out."""
+    if for_sft:
+        return winner(sources, settings.choose)
+    if settings.choose.form == "pairs":
+        return pair(sources, settings.choose)
+    return triple(sources, own, settings.choose)
 
 
 _NEXT = "give more prompts or samples, or another scorer; answers and scores are kept for that"
