@@ -97,8 +97,14 @@ def test_verbs_and_flags_are_frozen():
     assert surface(command.commands["evaluate"]) == {
         "alpaca": [
             *("--annotations", "--gamed", "--c", "--align", "--solver", "--weights", "--model"),
-            *("--json", "--out"),
+            *("--leaderboard", "--json", "--out"),
         ],
+        "arena": [
+            *("--battles", "--baseline", "--protocol", "--category", "--intervals", "--control"),
+            *("--style", "--json", "--out"),
+        ],
+        "mtbench": ["--judgments", "--questions", "--references", "--json", "--out"],
+        "compare": ["a", "b", "--candidates", "--any-protocol", "--json"],
     }
     assert surface(command.commands["spans"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],

@@ -1,0 +1,250 @@
+"""`inarch evaluate` from files to what is printed; what it loads."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+GAMED = "preference,index,std_delta_len,instruction_difficulty,not_gamed_baseline,model\n"
+NUMBERS = "row,idx805,len_1,len_2,preference\n"
+
+
+@pytest.fixture
+def alpaca(tmp_path):
+    """Annotations and gamed rows of ten instructions."""
+    gamed = [
+        f"{0.1 + 0.08 * (i % 10)},{i % 10},{(i - 9) / 5},{(i % 10 - 4) / 3},False,v"
+        for i in range(20)
+    ]
+    (tmp_path / "g.csv").write_text(GAMED + "\n".join(gamed) + "\n")
+    rows = [f"{i},{i},{100 + 10 * i},{150 - 7 * i},{1.2 + 0.07 * i}" for i in range(9)] + [
+        "9,9,5,6,"
+    ]
+    (tmp_path / "a.csv").write_text(NUMBERS + "\n".join(rows) + "\n")
+    return ["alpaca", "--annotations", tmp_path / "a.csv", "--gamed", tmp_path / "g.csv"]
+
+
+def test_alpaca(alpaca, inarch_says, tmp_path):
+    code, printed, _ = inarch_says("evaluate", *alpaca, "--c", "2.5", "--json")
+    found = json.loads(printed)
+    assert code == 0
+    assert list(found) == [
+        *("win_rate", "standard_error", "discrete_win_rate", "lc_win_rate"),
+        *("lc_standard_error", "n", "c"),
+    ]
+    # 20 + 7 i for i in 0..8, mean 48; over half from i = 5 on
+    assert found["win_rate"] == pytest.approx(48)
+    assert found["discrete_win_rate"] == pytest.approx(100 * 4 / 9)
+    assert (found["n"], found["c"]) == (9, 2.5)
+    exact = json.loads(
+        inarch_says("evaluate", *alpaca, "--c", "2.5", "--solver", "exact", "--json")[1]
+    )
+    assert exact["lc_win_rate"] == pytest.approx(found["lc_win_rate"], abs=0.1)
+    board = tmp_path / "l.csv"
+    code, printed, _ = inarch_says(
+        "evaluate", *alpaca, "--out", tmp_path / "r", "--leaderboard", board, "--model", "mine"
+    )
+    assert code == 0
+    assert "mine" in printed
+    assert "1 rows without a preference left out; C = " in printed
+    # the mean of 150 - 7 i over nine, and of 6: 1104 / 10, cut
+    row = dict(zip(*(line.split(",") for line in board.read_text().splitlines()), strict=True))
+    assert (row[""], row["n_total"], row["avg_length"]) == ("mine", "9", "110")
+    assert float(row["length_controlled_winrate"]) == pytest.approx(found["lc_win_rate"], abs=2)
+    scores = json.loads((tmp_path / "r/mine.json").read_text())["scores"]
+    assert [row["prompt"] for row in scores] == [f"idx805:{i}" for i in range(9)]
+
+
+def test_alpaca_without_length_control(alpaca, inarch_says):
+    found = json.loads(inarch_says("evaluate", *alpaca[:3], "--json")[1])
+    assert found["lc_win_rate"] is found["c"] is None
+    assert found["win_rate"] == pytest.approx(48)
+
+
+def test_alpaca_from_weights(alpaca, inarch_says, tmp_path):
+    weights = tmp_path / "w.csv"
+    names = "np.tanh(std_delta_len),instruction_difficulty,not_gamed_baseline.astype(float)"
+    weights.write_text(f",{names}\na,-1,0,0.5\n")
+    found = json.loads(inarch_says("evaluate", *alpaca, "--weights", weights, "--json")[1])
+    assert found["lc_win_rate"] == pytest.approx(100 / (1 + 2.718281828459045**-0.5))
+    assert found["c"] is None
+    said = inarch_says("evaluate", *alpaca, "--weights", weights, "--model", "b")
+    assert said[0] == 2
+    assert "weights of 1 models, none of 'b'" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--c", "0"], "c: "),
+        (["--c", "soon"], "c: "),
+        (["--weights", "w.csv", "--c", "1"], "--c has no effect with --weights"),
+    ],
+)
+def test_alpaca_refuses_dead_and_wrong_flags(alpaca, inarch_says, flags, complaint):
+    code, _, said = inarch_says("evaluate", *alpaca, *flags)
+    assert code == 2
+    assert complaint in said
+    assert "no effect without --gamed" in inarch_says("evaluate", *alpaca[:3], "--c", "1")[2]
+
+
+def test_published_over_the_command_line(shared_data, inarch_says):
+    folder = shared_data / "eval/alpaca_eval2"
+    if not folder.is_dir():
+        pytest.skip(f"needs the published judgments of {folder}, which is absent")
+    expected = json.loads((folder / "expected.json").read_text())
+    for model, c in (
+        ("FuseChat-Qwen-2.5-7B-Instruct", "2.782559402207126"),
+        ("gpt4_1106_preview", "cv"),
+    ):
+        code, printed, _ = inarch_says(
+            *("evaluate", "alpaca", "--annotations", folder / f"annotations/{model}.csv"),
+            *("--gamed", folder / "df_gamed.csv", "--c", c, "--json"),
+        )
+        assert code == 0
+        right = expected[model]["length_controlled_winrate"]
+        assert json.loads(printed)["lc_win_rate"] == pytest.approx(right, abs=1e-6)
+
+
+@pytest.fixture
+def arena(tmp_path):
+    """Two models: one wins three rows of four, the other one of four."""
+    rows = []
+    for question in range(20):
+        for model, wins in (("m", question % 4), ("n", question % 4 == 0)):
+            winner = "model_b" if wins else "model_a"
+            rows.append(
+                {"question_id": f"q{question}", "model_a": "b", "model_b": model, "winner": winner}
+            )
+    path = tmp_path / "battles.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_arena_and_compare(arena, inarch_says, tmp_path):
+    code, printed, _ = inarch_says("evaluate", "arena", "--battles", arena, "--json")
+    found = json.loads(printed)
+    assert code == 0
+    assert {model: row["score"] for model, row in found.items()} == {"m": 75, "b": 50, "n": 25}
+    assert found["m"]["n_prompts"] == 20
+    assert found["m"]["lower"] < 75 < found["m"]["upper"]
+    turned = json.loads(
+        inarch_says("evaluate", "arena", "--battles", arena, "--baseline", "b", "--json")[1]
+    )
+    assert turned == found
+    code, printed, _ = inarch_says("evaluate", "arena", "--battles", arena, "--out", tmp_path / "r")
+    assert code == 0
+    assert "75.00" in printed
+    a, b = tmp_path / "r/m.json", tmp_path / "r/n.json"
+    code, printed, _ = inarch_says("evaluate", "compare", a, b, "--json")
+    assert code == 0
+    pair = json.loads(printed)
+    assert (pair["a"], pair["b"], pair["difference"], pair["n"]) == ("m", "n", 50, 20)
+    assert pair["lower"] < 50 < pair["upper"]
+    code, printed, said = inarch_says("evaluate", "compare", a, b, b)
+    assert code == 0
+    assert "the best of 2 candidates" in said
+    assert "97.5 % interval" in printed
+
+
+def test_arena_with_style(arena, inarch_says, tmp_path):
+    style = tmp_path / "s.csv"
+    rows = [
+        f"q{q},{model},{100 + 13 * q * (model == 'm')},1,{q % 3},0"
+        for q in range(20)
+        for model in "bmn"
+    ]
+    style.write_text(
+        "question_id,model,token_len,header_count,list_count,bold_count\n" + "\n".join(rows) + "\n"
+    )
+    given = ["evaluate", "arena", "--battles", arena, "--style", style]
+    code, printed, _ = inarch_says(*given, "--control", "length")
+    assert code == 0
+    assert "style, per standard deviation: length " in printed
+    found = json.loads(inarch_says(*given, "--control", "length", "--json")[1])
+    assert found["m"]["score"] != 75
+    for flags in (given, [*given[:4], "--control", "style"]):
+        code, _, said = inarch_says(*flags)
+        assert code == 2
+        assert "--style and --control need each other" in said
+
+
+def test_arena_of_one_category(inarch_says, tmp_path):
+    path = tmp_path / "j.jsonl"
+    games = [{"score": "B>A", "judgment": ""}, {"score": "A>B", "judgment": ""}]
+    rows = [
+        {
+            "uid": str(i),
+            "category": name,
+            "model": "m",
+            "judge": "j",
+            "games": games[:: 1 - 2 * (i > 1)],
+        }
+        for i, name in enumerate(["hard_prompt", "hard_prompt", "creative_writing"])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["evaluate", "arena", "--battles", path, "--category"]
+    found = json.loads(inarch_says(*given, "hard_prompt", "--json")[1])
+    assert found["m"]["score"] == 100
+    assert set(found) == {"m", "o3-mini-2025-01-31"}
+    assert json.loads(inarch_says(*given, "creative_writing", "--json")[1])["m"]["score"] == 0
+    code, _, said = inarch_says(*given, "maths")
+    assert code == 2
+    assert "found the categories hard_prompt, creative_writing, not 'maths'" in said
+
+
+def test_mtbench(inarch_says, tmp_path):
+    path = tmp_path / "j.csv"
+    path.write_text("question_id,model,turn,score\n81,m,1,8\n81,m,2,4\n101,m,1,3\n")
+    code, printed, _ = inarch_says(
+        "evaluate",
+        "mtbench",
+        "--judgments",
+        path,
+        "--out",
+        tmp_path / "r",
+        "--references",
+        "0125",
+        "--json",
+    )
+    assert code == 0
+    found = json.loads(printed)["m"]
+    assert (found["turn_1"], found["turn_2"], found["average"], found["n"]) == (5.5, 4, 5, 3)
+    assert found["by_category"] == {"writing": 6, "reasoning": 3}
+    record = json.loads((tmp_path / "r/m.json").read_text())["protocol"]
+    assert record["references"] == "0125"
+    printed = inarch_says("evaluate", "mtbench", "--judgments", path)[1]
+    assert "reasoning" in printed
+    assert "5.00" in printed
+
+
+def test_a_wrong_file_is_a_message_and_not_a_traceback(inarch_says, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "🌱"}\n')
+    for verb, flag in (
+        ("alpaca", "--annotations"),
+        ("arena", "--battles"),
+        ("mtbench", "--judgments"),
+    ):
+        code, printed, said = inarch_says("evaluate", verb, flag, path)
+        assert (code, printed) == (2, "")
+        assert f"{path}:1: found the columns text, without" in " ".join(said.split()).replace(
+            "- ", "-"
+        )
+        assert "Traceback" not in said
+
+
+def test_scoring_loads_no_torch(arena):
+    code = """if True:
+        import atexit, sys
+        heavy = {"torch", "transformers", "pyarrow", "datasets"}
+        atexit.register(lambda: print("HEAVY", sorted(heavy & sys.modules.keys())))
+        from inarch.cli.main import main
+        main()
+    """
+    command = [sys.executable, "-c", code, "evaluate", "arena", "--battles", str(arena), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith("HEAVY []\n")

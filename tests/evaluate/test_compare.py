@@ -1,0 +1,153 @@
+"""Comparisons: by hand, intervals that cover, what is refused; results on disk."""
+
+import json
+
+import numpy as np
+import pytest
+
+from inarch.errors import DataError, SettingsError
+from inarch.evaluate.compare import CompareSettings, compare
+from inarch.evaluate.protocol import (
+    PromptScore,
+    ProtocolRecord,
+    Result,
+    differences,
+    load_result,
+    mean_score,
+    save_results,
+)
+
+RECORD = ProtocolRecord(benchmark="arena_hard", version="v2", score="percent", judge="j")
+
+
+def result(model, *scores, record=RECORD):
+    """From (prompt, category, score, weight)."""
+    return Result(record, model, tuple(PromptScore(*row) for row in scores))
+
+
+def random_pair(seed, gain, num=60, noise=5.0):
+    """Two models on prompts that differ far more than the models do."""
+    random = np.random.default_rng(seed)
+    level = random.normal(50, 30, size=num)
+    a, b = level + gain + random.normal(0, noise, num), level + random.normal(0, noise, num)
+    return (
+        result(name, *[(str(i), "", float(s), 1.0) for i, s in enumerate(scores)])
+        for name, scores in (("a", a), ("b", b))
+    )
+
+
+def test_by_hand():
+    # a: (10 * 2 + 40 * 1) / 3 = 20; b: (20 * 1 + 30 * 3) / 4 = 27.5
+    a = result("a", ("p", "x", 10, 2), ("q", "y", 40, 1), ("only a", "x", 99, 1))
+    b = result("b", ("q", "y", 30, 3), ("p", "x", 20, 1))
+    found = compare(a, b, CompareSettings())
+    assert (found.a_score, found.b_score) == pytest.approx((20, 27.5))
+    assert found.whole.difference == pytest.approx(-7.5)
+    # the draws: p twice -10, q twice 10, or both
+    assert (found.whole.lower, found.whole.upper, found.whole.n) == pytest.approx((-10, 10, 2))
+    assert found.by_category["x"] == pytest.approx((-10, -10, -10, 1))
+    assert found.by_category["y"] == pytest.approx((10, 10, 10, 1))
+    assert found.num_left_out == 1
+    assert found.numbers()["n_left_out"] == 1
+    assert found.numbers()["by_category"]["y"]["difference"] == pytest.approx(10)
+
+
+def test_what_prompts_share_is_not_in_the_interval():
+    a, b = random_pair(0, gain=3)
+    whole = compare(a, b, CompareSettings()).whole
+    # sd of a pair's difference 5 sqrt(2), of the mean of 60 0.91; unpaired 30 sqrt(2 / 60) = 5.5
+    assert (whole.upper - whole.lower) / (2 * 1.96) == pytest.approx(0.91, rel=0.3)
+    back = compare(b, a, CompareSettings()).whole
+    assert back[:3] == pytest.approx((-whole.difference, -whole.upper, -whole.lower))
+
+
+def test_the_interval_holds_the_truth_19_times_out_of_20():
+    held = 0
+    for seed in range(100):
+        whole = compare(*random_pair(seed, gain=2), CompareSettings()).whole
+        held += whole.lower <= 2 <= whole.upper
+    assert 88 <= held <= 100
+
+
+def test_many_candidates_widen_the_interval_and_warn(caplog):
+    a, b = random_pair(1, gain=1)
+    one, many = (compare(a, b, CompareSettings(candidates=n)) for n in (1, 10))
+    assert "the best of 10 candidates" in caplog.text
+    assert (one.level, many.level) == pytest.approx((0.95, 0.995))
+    # 2.807 / 1.960 sd
+    ratio = (many.whole.upper - many.whole.lower) / (one.whole.upper - one.whole.lower)
+    assert ratio == pytest.approx(1.43, rel=0.15)
+    assert many.whole.difference == one.whole.difference
+
+
+def test_other_protocols_are_refused_unless_asked_for(caplog):
+    a, b = random_pair(0, gain=0)
+    for change in ({"judge": "k"}, {"version": "v0.1"}, {"baseline": "x"}, {"references": "r"}):
+        other = b._replace(protocol=RECORD.model_copy(update=change))
+        name, value = next(iter(change.items()))
+        with pytest.raises(SettingsError, match=rf"{name}: .* against {value}"):
+            compare(a, other, CompareSettings())
+        found = compare(a, other, CompareSettings(any_protocol=True))
+        assert found.whole == compare(a, b, CompareSettings()).whole
+        assert "the protocols differ" in caplog.text
+    unknown = RECORD.model_copy(update={"judge": ""})
+    assert differences(RECORD, unknown) == ["judge: j against unknown"]
+    assert differences(unknown, unknown) == []
+
+
+def test_nothing_in_common():
+    with pytest.raises(DataError, match="none of them in common"):
+        compare(result("a", ("p", "", 1, 1)), result("b", ("q", "", 1, 1)), CompareSettings())
+
+
+# ------------------------------------------------------------------------------------ on disk
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    one = result("org/model 🌱", ("p", "x", 10.25, 2), ("q", "", 1 / 3, 1))
+    save_results(tmp_path / "new/folder", [one, result("b", ("p", "", 1, 1))])
+    names = sorted(path.name for path in (tmp_path / "new/folder").iterdir())
+    assert names == ["b.json", "org-model 🌱.json"]
+    assert load_result(tmp_path / "new/folder/org-model 🌱.json") == one
+    assert mean_score(one.scores) == pytest.approx((20.5 + 1 / 3) / 3)
+
+
+def test_names_stay_in_the_folder(tmp_path):
+    save_results(tmp_path / "x", [result("../../up", ("p", "", 1, 1))])
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["-..-up.json"]
+    with pytest.raises(DataError, match="several models that would be"):
+        save_results(tmp_path, [result(name, ("p", "", 1, 1)) for name in ("a/b", "a-b")])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda c: [], "no result of inarch evaluate"),
+        (lambda c: c | {"format": "x"}, "no result of inarch evaluate"),
+        (lambda c: c | {"scores": []}, "found no scores"),
+        (lambda c: c | {"scores": [{"prompt": "p"}]}, "missing"),
+        (lambda c: {k: v for k, v in c.items() if k != "model"}, "'model' is missing"),
+        (lambda c: c | {"scores": [c["scores"][0] | {"score": None}]}, "score 0: found"),
+        (lambda c: c | {"scores": [c["scores"][0] | {"score": float("nan")}]}, "score 0: found"),
+        (lambda c: c | {"scores": [c["scores"][0] | {"weight": 0}]}, "weight: found 0"),
+    ],
+)
+def test_a_wrong_result_is_refused(tmp_path, change, complaint):
+    save_results(tmp_path, [result("a", ("p", "", 1, 1))])
+    content = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps(change(content)))
+    with pytest.raises(DataError, match=complaint):
+        load_result(tmp_path / "a.json")
+
+
+def test_a_wrong_record_or_a_cut_file(tmp_path):
+    save_results(tmp_path, [result("a", ("p", "", 1, 1))])
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "a.json").write_text(text.replace('"judge"', '"jugde"'))
+    with pytest.raises(SettingsError, match="jugde"):
+        load_result(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(text[:-20])
+    with pytest.raises(DataError, match="was the file cut"):
+        load_result(tmp_path / "a.json")
+    with pytest.raises(DataError, match="cannot read"):
+        load_result(tmp_path / "b.json")
