@@ -26,7 +26,7 @@ from transformers import (
 
 from inarch.errors import DataError
 from inarch.io.generation import answer_greedily, read_prompts
-from inarch.io.sampling import SamplingSettings, sample
+from inarch.io.sampling import SamplingSettings, _Draw, sample
 from inarch.io.tokenizers import Tokenizer, wrap_tokenizer
 from inarch.records import Message
 
@@ -113,6 +113,15 @@ WAYS = [
     SamplingSettings(temperature=1.2, top_p=0.9),
     SamplingSettings(temperature=1.5, top_p=0.9, top_k=4),
 ]
+
+
+def test_a_number_picks_the_token_whose_piece_of_the_mass_it_falls_on() -> None:
+    # pieces of [0, 1): none, [0, 1/4), [1/4, 1/2), none, [1/2, 1)
+    logits_BV = torch.tensor([[0.0, 0.25, 0.25, 0.0, 0.5]]).log()
+    for u, token in ((0.0, 1), (0.249, 1), (0.25, 2), (0.499, 2), (0.5, 4), (1 - 2**-53, 4)):
+        picked_BV = _Draw(np.array([[u]]))(torch.zeros(1, 1), logits_BV)
+        assert picked_BV.argmax().item() == token
+        assert torch.isneginf(picked_BV).sum() == 4
 
 
 @pytest.mark.parametrize("way", WAYS)
