@@ -81,6 +81,12 @@ def test_screen_shows_a_report_with_veiled_words(place, inarch_says):
     assert len((place / "x/screened.jsonl").read_text().splitlines()) == 1
 
 
+def test_screen_shows_which_groups_a_tagger_insults(place, inarch_says):
+    LexiconTagger({"jew": 1.0}).save_pretrained(place / "words")
+    printed = inarch_says("spans", "screen", "rows.jsonl", "--model", "words")[1]
+    assert "once they name a group: jew 100%" in printed
+
+
 def test_screen_refuses_what_it_does_not_know(place, inarch_says):
     command = ("spans", "screen", "rows.jsonl", "--model", "words")
     code, _, told = inarch_says(*command, "--action", "burn")

@@ -61,6 +61,7 @@ def test_the_report_by_hand(place):
         },
         "strings": [["fool", 2], ["ox", 2]],
         "skipped": {},
+        "identities": {},
     }
     assert sorted(path.name for path in (place / "out").iterdir()) == [
         *(".lock", "changed.jsonl", "manifest.json", "report.json", "screened.jsonl"),
@@ -90,6 +91,14 @@ def test_several_taggers_vote(place):
     assert run(data, models, place / "all", ScreenSettings())["strings"] == [["ox", 2]]
     union = run(data, models, place / "any", ScreenSettings(), min_votes=1)
     assert union["strings"] == [["fool", 2], ["ox", 2]]
+
+
+def test_the_report_says_which_groups_the_tagger_insults(place):
+    LexiconTagger({"gay": 1.0}).save_pretrained(place / "words")
+    write(place / "rows.jsonl", [{"text": "a gay man"}])
+    report = screen(place)
+    assert report["identities"] == {"gay": 1.0}
+    assert report["flagged"] == 0
 
 
 def test_a_run_that_was_killed_goes_on(place, monkeypatch):

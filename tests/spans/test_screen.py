@@ -159,6 +159,17 @@ def test_weak_and_short_spans_are_overlooked():
     assert found(pair, min_score=0.5) == []
 
 
+def test_names_of_groups_are_overlooked_unless_there_is_more():
+    tagger = LexiconTagger({"gay": 0.9, "mexican": 0.8, "fool": 0.9})
+    rows = [{"text": text} for text in ("Gay  Mexican", "a gay fool", "fool")]
+    readable = [Readable(i, row, texts_of(row, "")) for i, row in enumerate(rows)]
+    for overlook, expected in (((), [1, 1, 1]), (("fool",), [1, 1, 0])):
+        made = screen(readable, tagger, ScreenSettings(overlook=overlook))
+        assert [row.flagged for row in made] == expected
+    made = screen(readable, tagger, ScreenSettings())
+    assert [[span.text for _, span in row.found] for row in made] == [[], ["gay fool"], ["fool"]]
+
+
 def test_texts_and_spans_keep_their_order_over_rows():
     rows = [{"text": t} for t in ("fool", "", "x", "a damn ox")]
     readable = [Readable(i, row, texts_of(row, "")) for i, row in enumerate(rows)]

@@ -63,6 +63,9 @@ def show_report(report: Mapping[str, Any], *, plain: bool) -> None:
         _say(f"Commonest: {told}")
     for why, number in report["skipped"].items():
         _say(f"{number:,} {why} are left out")
+    if report["identities"]:
+        told = ", ".join(f"{name} {rate:.0%}" for name, rate in report["identities"].items())
+        _say(f"Neutral sentences that get a span once they name a group: {told}")
 
 
 def _cells(found: "Score") -> list[str]:

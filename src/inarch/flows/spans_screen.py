@@ -4,7 +4,8 @@ The run folder holds
 
     screened.jsonl   the rows that stay, with a column ``screen``: their id and their spans
     changed.jsonl    the originals of those that were left out or masked, with theirs
-    report.json      how many rows were flagged, by the column ``group_by``; the commonest strings
+    report.json      how many rows were flagged, by the column ``group_by``; the commonest strings;
+                     ``identities``: of sentences that only name a group, how many get a span
 
 `inarch.spans.screen.restored` makes the file that was screened out of the first two.
 """
@@ -26,6 +27,7 @@ from inarch.io.files import digest_folder, remove, write_atomic, write_json
 from inarch.io.progress import track
 from inarch.io.runs import stage
 from inarch.settings import to_dict
+from inarch.spans.fairness import identity_rates
 from inarch.spans.loading import load_taggers
 from inarch.spans.screen import (
     COLUMN,
@@ -98,7 +100,7 @@ def run(
                     if not folder.exists():
                         _screen_part(folder, rows, tagger, settings, skip_bad)
                     advance(len(rows))
-            report = _join(out, settings)
+            report = _join(out, settings, identity_rates(tagger))
             opened.note(**{name: report[name] for name in ("rows", "flagged", "skipped")})
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
@@ -188,7 +190,7 @@ def _counts(screened: Sequence[Screened], settings: ScreenSettings) -> dict[str,
     return {"groups": groups, "strings": dict(strings)}
 
 
-def _join(out: Path, settings: ScreenSettings) -> dict[str, Any]:
+def _join(out: Path, settings: ScreenSettings, identities: Mapping[str, float]) -> dict[str, Any]:
     """Make one file of each kind out of the parts, and the report."""
     parts = sorted((out / "parts").glob("[0-9]*"))
     groups: dict[str, Counter[str]] = {}
@@ -207,6 +209,7 @@ def _join(out: Path, settings: ScreenSettings) -> dict[str, Any]:
         "groups": {name: dict(groups[name]) for name in sorted(groups)},
         "strings": [list(pair) for pair in _commonest(strings)],
         "skipped": dict(skipped),
+        "identities": dict(identities),
     }
     for name in ("screened.jsonl", "changed.jsonl"):
         with write_atomic(out / name) as temp, temp.open("wb") as whole:

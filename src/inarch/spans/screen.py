@@ -19,6 +19,7 @@ from pydantic import Field, PositiveInt
 
 from inarch.errors import DataError
 from inarch.settings import Settings, UnitFloat
+from inarch.spans.fairness import IDENTITIES
 from inarch.spans.offsets import Span
 from inarch.spans.vote import StreamTagger
 
@@ -43,6 +44,9 @@ class ScreenSettings(Settings):
     """Spans with less are overlooked."""
     min_chars: PositiveInt = 1
     """Spans with fewer characters are overlooked."""
+    overlook: tuple[str, ...] = IDENTITIES
+    """Words, in lower case: a span of nothing but these is overlooked. By default the names of
+    groups, which taggers take for insults; see `inarch.spans.fairness`."""
     mask: str = Field(default="[…]", min_length=1)
     """What is written over a span."""
     group_by: str = "domain"
@@ -169,10 +173,13 @@ def _is_answer(turn: Any) -> bool:
 
 
 def _counting(spans: Iterable[Span], settings: ScreenSettings) -> list[Span]:
+    known = set(settings.overlook)
     return [
         span
         for span in spans
-        if span.score >= settings.min_score and span.end - span.start >= settings.min_chars
+        if span.score >= settings.min_score
+        and span.end - span.start >= settings.min_chars
+        and not known.issuperset(folded(span.text).split())
     ]
 
 
