@@ -13,8 +13,8 @@ from pathlib import Path
 from inarch.align._ranked import RankedSettings, ranked_rows
 from inarch.flows._plan import num_weights, operations_per_s
 from inarch.flows._seft_pool import fresh_prompts
+from inarch.flows._seft_reviser import trained_model
 from inarch.flows._seft_settings import SeftRun
-from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of
 from inarch.train.plan import num_steps
 from inarch.train.settings import TrainSettings
@@ -99,5 +99,5 @@ def _reviser_weights(settings: SeftRun, name: str) -> int | None:
     if settings.control == "self_sft":
         return 0
     if one.path is not None:
-        return num_weights(ModelSettings(path=str(Path(one.path) / "train" / "model")), 32_000)
+        return num_weights(trained_model(Path(one.path)), 32_000)
     return num_weights(one.model or settings.policy, 32_000)

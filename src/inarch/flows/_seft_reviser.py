@@ -10,11 +10,7 @@ import torch
 
 from inarch.align._ranked import Ranked, ranked_rows
 from inarch.align._read import Preference
-from inarch.align._reviser import (
-    ReviserForm,
-    as_answers,
-    reviser_lessons,
-)
+from inarch.align._reviser import ReviserForm, as_answers, reviser_lessons
 from inarch.align._rows import PreferenceSettings, check_template, tokenised
 from inarch.errors import DataError, SettingsError
 from inarch.flows import align
@@ -25,7 +21,7 @@ from inarch.flows._corpus import data_digest, tokenizer_at
 from inarch.flows._seft_settings import SeftRun
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import model_digest
-from inarch.io.files import digest_file, digest_folder, write_json
+from inarch.io.files import digest_file, write_json
 from inarch.io.progress import track
 from inarch.io.runs import Stage, is_first_process, stage
 from inarch.io.tokenizers import Tokenizer
@@ -63,9 +59,13 @@ def reviser_of(settings: SeftRun, name: str, out: Path) -> Reviser:
     form = _form_of(folder)
     if own.path is not None and "form" in own.model_fields_set and own.form != form:
         raise SettingsError(_differences(folder, form, own.form))
-    model = folder / "train" / "model"
-    digest = f"{digest_folder(model)} {digest_file(folder / KEPT)}"
-    return Reviser(name, ModelSettings(path=str(model)), form, digest)
+    model = trained_model(folder)
+    return Reviser(name, model, form, f"{model_digest(model)} {digest_file(folder / KEPT)}")
+
+
+def trained_model(folder: Path) -> ModelSettings:
+    """Return the weights of a reviser's folder."""
+    return ModelSettings(path=str(folder / "train" / "model"))
 
 
 def _train(settings: SeftRun, name: str, folder: Path) -> None:
@@ -76,7 +76,7 @@ def _train(settings: SeftRun, name: str, folder: Path) -> None:
     key["train"] = result_settings(settings.reviser_run(name, ""))["train"]
     model = own.model or settings.policy
     inputs = {"model": model_digest(model), "data": data_digest(own.data.path)}
-    with stage(folder, "reviser", key, inputs) as opened:
+    with stage(folder, "seft reviser", key, inputs) as opened:
         if opened.done:
             return
         rows = folder / "rows.jsonl"

@@ -1,5 +1,6 @@
 """One round of SEFT: the policy answers fresh prompts, the reviser revises, the policy learns."""
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from inarch.flows._seft_settings import SeftRun, result_settings
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of, model_digest
 from inarch.io.files import read_metrics, write_json
-from inarch.io.runs import is_first_process, stage
+from inarch.io.runs import MANIFEST, is_first_process, stage
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def play(settings: SeftRun, this: Round, out: Path) -> ModelSettings:
     key = {name: value for name, value in result_settings(settings).items() if name in _DECISIVE}
     inputs = {"policy": model_digest(this.policy), "prompts": this.fresh.digest}
     inputs["reviser"] = this.reviser.digest if this.reviser else "none"
-    with stage(out, "seft_round", key, inputs) as opened:
+    with stage(out, "seft round", key, inputs) as opened:
         if not opened.done:
             rows = out / "rows.jsonl"
             if is_first_process():
@@ -62,7 +63,7 @@ def play(settings: SeftRun, this: Round, out: Path) -> ModelSettings:
             opened.wait_for("prepared")
             align.run(settings.policy_run(this.policy, str(rows)), out / "train")
             if is_first_process():
-                told = {"round": this.number, **opened.facts["told"], **_losses(out / "train")}
+                told = {"round": this.number, **opened.facts["told"], **_learnt(out / "train")}
                 write_json(out / "report.json", told)
                 opened.note(trained=True)
             opened.wait_for("trained")
@@ -173,6 +174,12 @@ def _write_rows(
     write_jsonl(out / "rows.jsonl", learnt)
 
 
-def _losses(folder: Path) -> dict[str, float]:
+def _learnt(folder: Path) -> Line:
+    """Return what there is to tell of the training; it may leave out more rows."""
     rows = read_metrics(folder / "metrics.jsonl")
-    return {"sft_loss_first": rows[0]["loss"], "sft_loss_last": rows[-1]["loss"]}
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return {
+        "num_learnt": manifest["facts"]["num_rows"],
+        "sft_loss_first": rows[0]["loss"],
+        "sft_loss_last": rows[-1]["loss"],
+    }

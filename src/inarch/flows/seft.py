@@ -14,11 +14,11 @@ from inarch.flows._corpus import data_digest, tokenizer_at
 from inarch.flows._scorers import check_scorer, scorer_inputs
 from inarch.flows._seft_plan import plan
 from inarch.flows._seft_pool import Fresh, fresh_prompts
-from inarch.flows._seft_reviser import reviser_of
+from inarch.flows._seft_reviser import reviser_of, trained_model
 from inarch.flows._seft_round import Round, play
 from inarch.flows._seft_settings import SeftRun, result_settings
 from inarch.flows.teach import model_digest
-from inarch.io.files import digest_folder, write_json
+from inarch.io.files import write_json
 from inarch.io.runs import is_first_process, stage
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def run(settings: SeftRun, out: Path) -> list[dict[str, Any]]:
         check_scorer(settings.scorer)
     check_template(tokenizer_at(settings.policy.tokenizer_path))
     pool = fresh_prompts(settings)
-    with stage(out, "seft", result_settings(settings), _inputs(settings, pool)) as opened:
+    with stage(out, "align seft", result_settings(settings), _inputs(settings, pool)) as opened:
         told = out / "report.json"
         if opened.done:
             logger.info("%s is complete; nothing to do", out)
@@ -70,7 +70,7 @@ def _inputs(settings: SeftRun, pool: list[Fresh]) -> dict[str, str]:
     inputs |= {f"prompts of round {i}": fresh.digest for i, fresh in enumerate(pool, 1)}
     for name, one in settings.revisers.items():
         if one.path is not None:
-            inputs[f"reviser {name}"] = digest_folder(Path(one.path) / "train" / "model")
+            inputs[f"reviser {name}"] = model_digest(trained_model(Path(one.path)))
         if one.data is not None:
             inputs[f"data of {name}"] = data_digest(one.data.path)
         if one.model is not None:
