@@ -1,0 +1,152 @@
+"""``inarch spans train`` and ``tag`` from the command line."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from tests.spans.made_up import made
+
+RECIPE = """
+data: {train: train.jsonl}
+encoder: {words: {hidden: 8}}
+train: {epochs: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    """Two taggers that disagree."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed in (0, 1):
+        model, coder = made("words", seed=seed)
+        model.save_pretrained(folder / str(seed))
+        coder.save(folder / str(seed))
+    return [str(folder / "0"), str(folder / "1")]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(printed: str) -> list[dict]:
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_train_calls_the_flow(place, inarch_says, monkeypatch):
+    from inarch.flows import spans_train
+
+    calls = []
+    monkeypatch.setattr(spans_train, "run", lambda settings, out: calls.append((settings, out)))
+    Path("w.yaml").write_text(RECIPE)
+    code, printed, _ = inarch_says("spans", "train", "w.yaml", "--set", "aux=onatt")
+    assert (code, printed) == (0, "runs/w\n")
+    ((settings, out),) = calls
+    assert (settings.aux, settings.loss_name, out) == ("onatt", "crf", Path("runs/w"))
+    assert settings.train.batch_size == 32
+    code, _, error = inarch_says("spans", "train", "w.yaml", "--set", "axu=onatt")
+    assert code == 2
+    assert "axu" in error
+
+
+def test_a_dry_run_foresees(place, inarch_says):
+    Path("w.yaml").write_text(RECIPE)
+    Path("train.jsonl").write_text('{"text": "you fool", "spans": [[4, 8]]}\n' * 40)
+    code, printed, _ = inarch_says("spans", "train", "w.yaml", "--dry-run")
+    assert code == 0
+    plan = [line.split("│")[1:3] for line in printed.splitlines() if "│" in line]
+    plan = {key.strip(): value.strip() for key, value in plan}
+    assert plan["posts"] == "40 to train on, 0 to choose by"
+    assert (plan["tokens"], plan["steps"]) == ("80", "3")
+
+
+def test_tag_prints_every_text_in_order(place, models, inarch_says):
+    texts = ["the lazy dog", "", "A cat sat\u2028on", "na\u00efve \U0001f44d\U0001f3fd"]
+    Path("t.txt").write_bytes("\r\n".join(texts).encode())
+    code, printed, _ = inarch_says("spans", "tag", "--model", models[0], "t.txt")
+    assert code == 0
+    found = rows(printed.replace("\u2028", "\\u2028"))
+    assert [row["text"] for row in found] == texts
+    assert any(row["spans"] for row in found)
+    for row in found:
+        assert set(row) == {"text", "spans"}
+        for span in row["spans"]:
+            assert set(span) == {"start", "end", "score", "text"}
+            assert row["text"][span["start"] : span["end"]] == span["text"]
+
+
+def test_jsonl_keeps_what_else_a_row_holds(place, models, inarch_says):
+    given = [{"id": 7, "text": "the cat\nsat", "spans": [1]}, {"text": "\ud83d dog", "source": "x"}]
+    Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+    code, printed, _ = inarch_says("spans", "tag", "--model", models[0], "t.jsonl")
+    assert code == 0
+    found = rows(printed)
+    assert [row["text"] for row in found] == [row["text"] for row in given]
+    assert found[0]["id"] == 7
+    assert found[1]["source"] == "x"
+    assert all(isinstance(row["spans"], list) for row in found)
+    assert found[0]["spans"] != [1]
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl"])
+def test_the_standard_input_is_told_by_its_first_line(
+    place, models, inarch_says, monkeypatch, form
+):
+    texts = ["the cat", '{"text": 1', "dog"]
+    lines = texts if form == "text" else [json.dumps({"text": text}) for text in texts]
+    given = io.BytesIO("\n".join(lines).encode())
+    from inarch.flows import spans_tag
+
+    found = list(spans_tag.line_texts(given, "standard input", "auto"))
+    assert [row.text for row in found] == texts
+
+
+def test_a_vote_of_two(place, models, inarch_says):
+    Path("t.txt").write_text("the quick brown fox jumps over the lazy dog\n1 plus 2 is 3\n")
+
+    def characters(*flags: str) -> list[set[int]]:
+        code, printed, _ = inarch_says("spans", "tag", *flags, "t.txt")
+        assert code == 0
+        return [
+            {i for span in row["spans"] for i in range(span["start"], span["end"])}
+            for row in rows(printed)
+        ]
+
+    one, two = (characters("--model", model) for model in models)
+    assert one != two
+    both = ["--model", models[0], "--model", models[1]]
+    assert all(found <= a & b for found, a, b in zip(characters(*both), one, two, strict=True))
+    either = characters(*both, "--min-votes", "1")
+    assert all(a | b <= found for found, a, b in zip(either, one, two, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines", "message"),
+    [
+        (["--min-votes", "1"], "a", "--min-votes with one --model"),
+        (["--threshold", "0.2"], "a", "--threshold without --decode posterior"),
+        (["--threshold", "2", "--decode", "posterior"], "a", "expected a probability"),
+        (["--format", "jsonl"], '{"text": "a"}\n{"text"', "t.txt:2: this line is no JSON"),
+        (["--format", "jsonl"], '{"txt": "a"}', "t.txt:1: found no text"),
+    ],
+)
+def test_mistakes_are_told(place, models, inarch_says, flags, lines, message):
+    Path("t.txt").write_text(lines)
+    code, _, error = inarch_says("spans", "tag", "--model", models[0], *flags, "t.txt")
+    assert code == 2
+    assert message in error
+
+
+def test_what_is_absent_is_told(place, models, inarch_says):
+    code, _, error = inarch_says("spans", "tag", "--model", "nowhere", "t.txt")
+    assert code == 2
+    assert "no config.json in nowhere" in error
+    code, _, error = inarch_says("spans", "tag", "--model", models[0], "t.txt")
+    assert code == 2
+    assert "cannot read t.txt" in error
+    Path("t.txt").write_bytes(b"a\n\xff\n")
+    code, _, error = inarch_says("spans", "tag", "--model", models[0], "t.txt")
+    assert code == 2
+    assert "t.txt:2: this is no UTF-8" in error
