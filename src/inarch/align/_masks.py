@@ -26,15 +26,19 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
     inputs["position_ids"] = batch["position_ids"]
     config = config_of(model)
     if not is_flash(config):  # which finds the borders by the positions
-        inputs["attention_mask"] = _masks(config, batch, model.dtype)
+        inputs["attention_mask"] = _masks(config, batch, _bare(model).dtype)
     return inputs
 
 
 def config_of(model: Any) -> Any:
     """Return the config of a model, wrapped or not."""
+    return _bare(model).config.get_text_config()
+
+
+def _bare(model: Any) -> Any:
     while not hasattr(model, "config"):
         model = getattr(model, "module", None) or model._orig_mod
-    return model.config.get_text_config()
+    return model
 
 
 def is_flash(config: Any) -> bool:
