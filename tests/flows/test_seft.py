@@ -453,10 +453,17 @@ def test_what_is_written_is_not_written_again(world: Path, tmp_path: Path, monke
 )
 def test_other_settings_are_refused(world, whole, sections, difference):
     settings = recipe(world, revisers=internal(world), rounds=["internal", "internal"])
-    fast = {"sampling": {"batch_size": 64, **to_dict(settings.sampling)}}
-    changed = validate(SeftRun, to_dict(settings) | fast | sections, "here")
+    changed = validate(SeftRun, to_dict(settings) | sections, "here")
     with pytest.raises(SettingsError, match=difference):
         seft.run(changed, whole)
+
+
+def test_a_run_may_go_on_with_other_batches(world, whole):
+    faster = {"sampling": {"temperature": 1.0, "max_new_tokens": 12, "batch_size": 64}}
+    faster |= {"decode": {"max_new_tokens": 12, "batch_size": 64}, "device": "auto"}
+    own = internal(world, train=TRAIN | {"log_every_steps": 7})
+    settings = recipe(world, revisers=own, rounds=["internal", "internal"], **faster)
+    assert seft.run(settings, whole) == json.loads((whole / "report.json").read_text())
 
 
 @pytest.mark.usefixtures("quick")
