@@ -41,6 +41,7 @@ def test_score_shows_what_stands_beside(place, inarch_says):
     assert code == 0
     for part in ("spans-pred.txt", "gold.csv", "lexicon", "logistic", "0.8333", "-0.1667", "words"):
         assert part in printed
+    assert "Spans: shorter 1\n" in printed
     assert (place / "kept" / "lexicon" / "lexicon.json").is_file()
     lines = inarch_says(*command, *beside, "--json")[1].splitlines()
     rows = [json.loads(line) for line in lines]

@@ -41,6 +41,8 @@ def test_scores_by_hand(files, gold):
     assert found.micro_character_f1 == pytest.approx(2 * 6 / (7 + 8))
     assert found.micro_word_f1 == pytest.approx(2 * 2 / (3 + 2))  # the word of offset 0 is wrong
     assert (found.beside, found.skipped) == ((), {})
+    kinds = {kind: number for kind, number in found.errors.items() if number}
+    assert kinds == {"exact": 1, "shorter": 1, "added to empty": 1}
     assert run(files / gold, files / "perfect.jsonl").official.f1 == 1.0
 
 

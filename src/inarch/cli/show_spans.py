@@ -40,6 +40,8 @@ def show_scores(found: "Scores", name: str) -> None:
         _say(f"Processor seconds of training: {', '.join(trained)}")
     words = "" if math.isnan(found.micro_word_f1) else f", words {found.micro_word_f1:.4f}"
     _say(f"Other scores, over all posts together: characters {found.micro_character_f1:.4f}{words}")
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in found.errors.items() if number)
+    _say(f"Spans: {kinds or 'none'}")
     for why, number in found.skipped.items():
         _say(f"{number} {why}")
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from inarch.errors import DataError, MissingExtra
 from inarch.io.progress import track
+from inarch.spans.errors import error_kinds
 from inarch.spans.lexicon import LexiconTagger
 from inarch.spans.logistic import LogisticTagger
 from inarch.spans.metric import (
@@ -49,6 +50,8 @@ class Scores(NamedTuple):
     """Over the characters of all posts together; not the task's score."""
     micro_word_f1: float
     """Over the words of all posts together, NaN without texts; not the task's score."""
+    errors: Mapping[str, int]
+    """Spans by kind of mistake; see `inarch.spans.errors`."""
     beside: tuple[Beside, ...]
     skipped: Mapping[str, int]
     """Why rows were left out, and how many."""
@@ -92,7 +95,8 @@ def run(
             better = compare(mine, found, want)
             beside.append(Beside(name, score(found, want), better, tagger.cpu_s))
     reasons = {why: number for why, number in (skipped or {}).items() if number}
-    return Scores(score(mine, want), *_micro(labels, mine, want), tuple(beside), reasons)
+    micro = _micro(labels, mine, want)
+    return Scores(score(mine, want), *micro, error_kinds(mine, want), tuple(beside), reasons)
 
 
 def as_json(found: Score | Paired) -> dict[str, float | None]:
