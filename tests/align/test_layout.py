@@ -149,6 +149,25 @@ def test_a_frozen_copy_and_an_adapter_read_the_same():
     assert (answer_logps(made(), batch_of(rows)) - expected).abs().max() > 1
 
 
+class Wrapper(torch.nn.Module):
+    """Hands nothing on but its forward, as DDP does."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, **inputs):
+        return self.module(**inputs)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_wrapped_model_reads_the_same(attention: str):
+    model, rows = made("gemma3", attention), rows_of(3, 2)
+    expected = answer_logps(model, batch_of(rows))
+    found = answer_logps(Wrapper(model), batch_of(rows, together("shared")))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def planted(fault: str, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     batch = dict(batch)
     if fault == "positions not begun anew":
