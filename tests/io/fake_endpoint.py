@@ -111,17 +111,16 @@ def serving(say: Say) -> Iterator[FakeEndpoint]:
             body = json.loads(raw)
             before = fake.enter(body, self.headers.get("Authorization"))
             try:
-                self._reply(body, before)
-            finally:
-                fake.leave()
-
-        def _reply(self, body: dict[str, Any], before: int) -> None:
-            said = fake.say(body, before)
-            if isinstance(said, str):
-                said = completion(said)
-            fault = said if isinstance(said, Fault) else Fault(body=json.dumps(said))
-            if fault.hang_s:
+                said = fake.say(body, before)
+                if isinstance(said, str):
+                    said = completion(said)
+                fault = said if isinstance(said, Fault) else Fault(body=json.dumps(said))
                 time.sleep(fault.hang_s)
+            finally:
+                fake.leave()  # before the caller has the reply and sends its next call
+            self._reply(fault)
+
+        def _reply(self, fault: Fault) -> None:
             raw = fault.body.encode()
             self.send_response(fault.status)
             for name, value in fault.headers:

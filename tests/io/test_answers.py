@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +197,11 @@ def test_a_killed_run_asks_an_endpoint_for_the_rest(
     true_ask = module.ask
 
     def cut(*args: Any, **more: Any) -> Iterator[Any]:
-        for number, item in enumerate(true_ask(*args, **more)):
-            if number == 8:
-                raise Killed
-            yield item
+        with closing(true_ask(*args, **more)) as outcomes:
+            for number, item in enumerate(outcomes):
+                if number == 8:
+                    raise Killed
+                yield item
 
     with serving(_say) as fake:
         monkeypatch.setattr(module, "ask", cut)

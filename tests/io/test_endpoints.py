@@ -45,7 +45,9 @@ def _question(text: str, **more: Any) -> Request:
 
 
 def _settings(url: str, **more: Any) -> EndpointSettings:
-    return EndpointSettings(**{"url": url, "model": "m", "max_retries": 2, "timeout_s": 5.0} | more)
+    return EndpointSettings(
+        **{"url": url, "model": "m", "max_retries": 2, "timeout_s": 60.0} | more
+    )
 
 
 def _asked(
@@ -135,7 +137,6 @@ PASSING = {
     "empty": Fault(body=json.dumps(completion(""))),
     "no text": Fault(body=json.dumps(completion(None))),
     "blank": Fault(body=json.dumps(completion(" \n"))),
-    "hangs": Fault(body=json.dumps(completion("late")), hang_s=30.0),
 }
 
 
@@ -147,8 +148,7 @@ def _failing(times: int) -> Say:
 def test_what_passes_is_asked_again(tmp_path: Path) -> None:
     requests = [_question(name) for name in PASSING]
     with serving(_failing(2)) as fake:
-        settings = _settings(fake.url, timeout_s=1.5)
-        found, counts = _asked(settings, requests, tmp_path / "c.jsonl")
+        found, counts = _asked(_settings(fake.url), requests, tmp_path / "c.jsonl")
     assert {i: reply.text for i, reply in found.items() if isinstance(reply, Reply)} == {
         i: OK + name for i, name in enumerate(PASSING)
     }
@@ -162,7 +162,7 @@ def test_what_does_not_pass_in_time_is_a_counted_failure(tmp_path: Path) -> None
     requests = [*(_question(name) for name in PASSING), _question("good")]
     say = _failing(10**9)
     with serving(lambda body, n: OK if _last(body) == "good" else say(body, n)) as fake:
-        settings = _settings(fake.url, timeout_s=1.5, max_retries=1)
+        settings = _settings(fake.url, max_retries=1)
         found, counts = _asked(settings, requests, tmp_path / "c.jsonl")
         num = len(PASSING)
         assert counts["sent"] == 2 * num + 1
@@ -172,7 +172,6 @@ def test_what_does_not_pass_in_time_is_a_counted_failure(tmp_path: Path) -> None
             isinstance(r, Failure) and r.reason.endswith("2 times") for r in reasons.values()
         )
         assert "HTTP 429 (slow down)" in str(reasons["429"])
-        assert "within 1.5 s" in str(reasons["hangs"])
         assert "no connection" in str(reasons["cut"])
         assert '{"choices": [{"mess' in str(reasons["malformed"])
         # A failure is not kept, a reply is: only what failed is asked again.
@@ -181,6 +180,21 @@ def test_what_does_not_pass_in_time_is_a_counted_failure(tmp_path: Path) -> None
         _, counts = _asked(settings, requests, tmp_path / "c.jsonl")
     assert sorted(map(_last, fake.calls)) == sorted(PASSING)
     assert (counts["cached"], counts["answered"]) == (1, num)
+
+
+def test_a_reply_that_does_not_come_is_asked_for_again_and_then_given_up(tmp_path: Path) -> None:
+    late = Fault(body=json.dumps(completion("late")), hang_s=60.0)
+
+    def say(body: dict[str, Any], before: int) -> str | Fault:
+        return late if _last(body) == "never" or before == 0 else OK
+
+    with serving(say) as fake:
+        settings = _settings(fake.url, timeout_s=1.0, max_retries=3)
+        requests = [_question("never"), _question("second")]
+        found, counts = _asked(settings, requests, tmp_path / "c.jsonl")
+    assert found[0] == Failure("no reply within 1 s, 4 times")
+    assert found[1] == Reply(OK, "stop", "fake-1", 10, 3)
+    assert counts["retries"] >= 4
 
 
 @pytest.mark.parametrize(
@@ -272,19 +286,18 @@ def test_many_failures_in_a_row_end_a_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_server_that_asks_to_wait_is_left_alone_by_all(tmp_path: Path) -> None:
     def say(body: dict[str, Any], before: int) -> str | Fault:
         if _last(body) == "0" and before == 0:
-            return Fault(429, headers=(("Retry-After", "1"),))
+            return Fault(429, headers=(("Retry-After", "2"),))
         time.sleep(0.05)
         return OK
 
     with serving(say) as fake:
-        requests = [_question(str(i)) for i in range(12)]
+        requests = [_question(str(i)) for i in range(60)]
         settings = _settings(fake.url, concurrency=2)
         _, counts = _asked(settings, requests, tmp_path / "c.jsonl")
         assert counts["retries"] == 1
         begun = fake.times[fake.questions().index("0")]
-        late = [t for t in fake.times if t - begun > 0.3]
-        assert min(late) - begun >= 1.0
-        assert len(late) >= 10
+        # The other worker alone would take three seconds for the rest.
+        assert not [t for t in fake.times if 1.0 < t - begun < 2.0]
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(tmp_path: Path) -> None:
@@ -387,7 +400,7 @@ def test_a_process_that_is_killed_goes_on_with_what_is_missing(tmp_path: Path) -
         requests = [_question(str(i)) for i in range(200)]
         found, counts = _asked(_settings(fake.url), requests, cache)
         assert [found[i].text for i in range(200)] == [f"{OK}{i}" for i in range(200)]  # type: ignore[union-attr]
-        assert 37 <= counts["cached"] < 100
+        assert counts["cached"] >= 37
         # Only what was in flight when the kill came is asked twice.
         assert 200 <= len(fake.calls) <= 203
 
@@ -418,7 +431,7 @@ def test_a_caller_who_stops_ends_the_asking(tmp_path: Path) -> None:
         at_end = len(fake.calls)
         assert at_end < 20
         time.sleep(0.2)
-        assert len(fake.calls) == at_end
+        assert len(fake.calls) <= at_end + 2  # what was on its way
         assert not [t for t in threading.enumerate() if t.name == "inarch"]
         _, counts = _asked(settings, requests[:5], cache)  # the cache is free again
         assert counts["cached"] >= 3
@@ -435,8 +448,10 @@ def test_a_second_run_through_one_cache_is_refused(tmp_path: Path) -> None:
 
 
 def test_as_many_as_allowed_are_in_flight(tmp_path: Path) -> None:
+    five = threading.Barrier(5)
+
     def say(body: dict[str, Any], before: int) -> str:
-        time.sleep(0.05)
+        five.wait(30)
         return OK
 
     with serving(say) as fake:

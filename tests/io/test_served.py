@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,11 @@ def test_a_run_that_is_killed_half_way_asks_nothing_twice(
     true_ask = module.ask
 
     def cut(*args: Any, **more: Any) -> Iterator[Any]:
-        for number, item in enumerate(true_ask(*args, **more)):
-            if number == 5:
-                raise Killed
-            yield item
+        with closing(true_ask(*args, **more)) as outcomes:
+            for number, item in enumerate(outcomes):
+                if number == 5:
+                    raise Killed
+                yield item
 
     monkeypatch.setattr(module, "ask", cut)
     with pytest.raises(Killed):
