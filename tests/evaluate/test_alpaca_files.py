@@ -133,18 +133,17 @@ def test_annotations_are_read_as_they_were_written(tmp_path_factory, rows):
 def test_what_is_written_has_the_official_shape(tmp_path):
     row = Annotation("i", "o", "p", "b", "m", "judge", math.nan, "koala", {"price": 1})
     files.write_annotations(tmp_path / "a.json", [row])
-    assert json.loads((tmp_path / "a.json").read_text()) == [
-        {
-            "instruction": "i",
-            "output_1": "o",
-            "output_2": "p",
-            "generator_1": "b",
-            "generator_2": "m",
-            "annotator": "judge",
-            "preference": None,
-            "dataset": "koala",
-            "price": 1,
-        }
+    (found,) = json.loads((tmp_path / "a.json").read_text())
+    assert list(found.items()) == [
+        ("instruction", "i"),
+        ("output_1", "o"),
+        ("generator_1", "b"),
+        ("dataset", "koala"),
+        ("output_2", "p"),
+        ("generator_2", "m"),
+        ("annotator", "judge"),
+        ("preference", None),
+        ("price", 1),
     ]
 
 

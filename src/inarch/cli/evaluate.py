@@ -65,7 +65,7 @@ def alpaca(  # noqa: PLR0913  (a flag each)
         raise SettingsError("--c has no effect with --weights, which are not fitted; leave it out")
     given = {"c": _number_or_cv(c), "align": align, "solver": solver}
     settings = validate(LengthControlSettings, given, "--c, --align, --solver")
-    found = score_alpaca(AlpacaFiles(annotations, gamed, weights), settings, model)
+    found = score_alpaca(AlpacaFiles(annotations, gamed, weights), settings, model, not as_json)
     if out:
         save_results(out, [found.result])
     if leaderboard:

@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 _NUMBERS = ("idx805", "len_1", "len_2", "preference")
 _TEXTS = ("instruction", "output_1", "output_2", "generator_1", "generator_2", "preference")
 _SHAPE = f"AlpacaEval's annotations.json ({', '.join(_TEXTS)}) or a CSV of {', '.join(_NUMBERS)}"
+_ORDER = (
+    *("instruction", "output_1", "generator_1", "dataset", "output_2", "generator_2"),
+    *("annotator", "preference"),
+)
 _GAMED = ("preference", "index", "std_delta_len", "instruction_difficulty")
 _WEIGHTS = ("np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)")
 
@@ -65,10 +69,8 @@ def write_annotations(path: Path, annotations: Sequence[Annotation]) -> None:
     """Write an ``annotations.json`` in the official shape."""
     rows = []
     for row in annotations:
-        said = row._asdict()
-        more = said.pop("more")
-        said["preference"] = None if math.isnan(row.preference) else row.preference
-        rows.append(said | dict(more))
+        known = {"preference": None if math.isnan(row.preference) else row.preference}
+        rows.append({name: getattr(row, name) for name in _ORDER} | known | dict(row.more))
     write_json(path, rows)
 
 

@@ -10,7 +10,6 @@ from inarch.errors import DataError
 from inarch.evaluate.alpaca import Judged, WinRate, win_chances, win_rate
 from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_weights
 from inarch.evaluate.length_control import (
-    Gamed,
     LengthControlled,
     LengthControlSettings,
     bootstrap_error,
@@ -38,7 +37,7 @@ class AlpacaScore(NamedTuple):
     controlled: LengthControlled | None
     """None without a gamed file."""
     bootstrap_error: float | None
-    """Of the length-controlled win rate over instructions; None where nothing is fitted."""
+    """Of the length-controlled win rate over instructions; None where it is not drawn."""
     avg_length: int | None
     """Mean characters of the model's answers, cut; None where some instructions have no row."""
     result: Result
@@ -59,7 +58,10 @@ class AlpacaScore(NamedTuple):
 
 
 def score_alpaca(
-    files: AlpacaFiles, settings: LengthControlSettings, model: str | None = None
+    files: AlpacaFiles,
+    settings: LengthControlSettings,
+    model: str | None = None,
+    draws: bool = True,
 ) -> AlpacaScore:
     """Return the win rates of one model.
 
@@ -67,6 +69,7 @@ def score_alpaca(
         files: Annotations, and what length control needs.
         settings: How length is controlled.
         model: Its name, where the annotations have several or none.
+        draws: Also tell the error of the length-controlled win rate, which takes hundreds of fits.
 
     Raises:
         DataError: A file is wrong; the row is named.
@@ -83,17 +86,10 @@ def score_alpaca(
             weights = _weights_of(files.weights, judged.model)
             controlled = from_weights(judged, gamed, weights, settings.align)
         else:
-            controlled, error = _fitted(judged, gamed, settings)
+            controlled = length_controlled(judged, gamed, settings)
+            if draws and controlled.c is not None:
+                error = bootstrap_error(judged, gamed, settings, controlled.c)
     return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged))
-
-
-def _fitted(
-    judged: Judged, gamed: Gamed, settings: LengthControlSettings
-) -> tuple[LengthControlled, float | None]:
-    controlled = length_controlled(judged, gamed, settings)
-    if controlled.c is None:
-        return controlled, None
-    return controlled, bootstrap_error(judged, gamed, settings, controlled.c)
 
 
 def _weights_of(path: Path, model: str) -> tuple[float, float, float]:
