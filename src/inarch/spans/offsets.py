@@ -9,6 +9,7 @@ Source:   the conversion behind the ceilings of the round trip (docs/methods/spa
           ranges the leading spaces cost 4 to 5 points of F1, without bridging 0.5 to 1.6.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -141,11 +142,13 @@ def spans_of(text: str, pieces: Iterable[tuple[int, int, float]], *, bridge: boo
         before = joined[-1][1] if joined else -1
         gap = text[before:start]
         if joined and (start <= before or (bridge and gap.isspace())):
-            joined[-1] = (joined[-1][0], max(before, end), [*joined[-1][2], score])
+            begin, _, scores = joined[-1]
+            scores.append(score)
+            joined[-1] = (begin, max(before, end), scores)
         else:
             joined.append((start, end, [score]))
     return [
-        Span(start, end, text[start:end], sum(scores) / len(scores))
+        Span(start, end, text[start:end], math.fsum(scores) / len(scores))
         for start, end, scores in joined
     ]
 
