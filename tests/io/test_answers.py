@@ -190,6 +190,13 @@ def test_answers_of_an_endpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture
             answers(_remote(fake, extra_body={"top_k": 3}), EIGHT, SHORT, 2, tmp_path)
 
 
+def test_samples_without_a_seed_are_asked_for_one_by_one(tmp_path: Path) -> None:
+    with serving(lambda body, before: f"answer {before}") as fake:
+        [row] = answers(_remote(fake, send_seed=False), _chats("q"), SHORT, 3, tmp_path)
+        assert "seed" not in fake.calls[0]
+    assert sorted(str(answer.text) for answer in row) == ["answer 0", "answer 1", "answer 2"]
+
+
 def test_a_killed_run_asks_an_endpoint_for_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
