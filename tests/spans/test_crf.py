@@ -171,6 +171,20 @@ def test_padding_and_other_rows_change_nothing():
         )
 
 
+def test_gradients_do_not_see_padding():
+    crf = random_crf(2).float()
+    emissions, lengths = random_emissions(2, 5, 2).float(), torch.tensor([5, 2])
+    emissions[1, 2:] = torch.inf
+    for name in ("log_marginals", "nll"):
+        given = emissions.clone().requires_grad_()
+        tags = () if name == "log_marginals" else (torch.zeros(2, 5, dtype=torch.int64),)
+        out = getattr(crf, name)(given, *tags, lengths)
+        (out[:, 0, 1] if name == "log_marginals" else out).sum().backward()
+        assert given.grad.isfinite().all()
+        assert (given.grad[1, 2:] == 0).all()
+        assert (given.grad[1, :2] != 0).any()
+
+
 def test_what_is_forbidden_never_happens():
     crf = random_crf(3, forbidden=[(0, 2), (2, 1)]).float()
     emissions = 40 * random_emissions(16, 12, 3).float()

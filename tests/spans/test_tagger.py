@@ -158,7 +158,7 @@ def knows_one(model, coder, token: int) -> None:
             model.seen = input_ids
         return original(input_ids, attention_mask, **inputs)
 
-    model._scores = scores
+    model._classified = scores
     model.emissions = emissions
     for weight in model.crf.parameters():
         weight.zero_()

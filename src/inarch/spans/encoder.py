@@ -117,6 +117,8 @@ class WordEncoder(nn.Module):
 def _both_ways(layer: Any, hidden_BTD: Tensor, mirror_BT: Tensor) -> Tensor:
     rightward, leftward = layer
     row_B1 = torch.arange(len(mirror_BT), device=mirror_BT.device)[:, None]
-    forward_BTD, _ = rightward(hidden_BTD)
-    backward_BTD, _ = leftward(hidden_BTD[row_B1, mirror_BT])
+    # Given, and not left to torch, so that an exported model knows that B may vary.
+    zero_1BD = hidden_BTD.new_zeros(1, hidden_BTD.shape[0], rightward.hidden_size)
+    forward_BTD, _ = rightward(hidden_BTD, (zero_1BD, zero_1BD))
+    backward_BTD, _ = leftward(hidden_BTD[row_B1, mirror_BT], (zero_1BD, zero_1BD))
     return torch.cat([forward_BTD, backward_BTD[row_B1, mirror_BT]], 2)

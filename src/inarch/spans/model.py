@@ -141,13 +141,23 @@ class SpanModel(PreTrainedModel):
         """Return the scores that the chain starts from; see `forward`."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        scores_BTK = self.scores(input_ids, attention_mask, **inputs)
         mask_BT = attention_mask.bool()
         if isinstance(self.encoder, WordEncoder):
-            lengths_B = mask_BT.sum(1)
-            states = self.encoder(input_ids, lengths_B, **inputs)
-            scores_BTK = self._scores(states, mask_BT, None)
             order_BT = torch.arange(mask_BT.shape[1], device=mask_BT.device).expand_as(mask_BT)
-            return Emissions(scores_BTK, lengths_B, order_BT, mask_BT)
+            return Emissions(scores_BTK, mask_BT.sum(1), order_BT, mask_BT)
+        special_N = torch.tensor(self.config.special_ids or [], device=input_ids.device)
+        real_BT = mask_BT & ~torch.isin(input_ids, special_N)
+        order_BT = torch.argsort(~real_BT, dim=1, stable=True)
+        scores_BTK = scores_BTK.gather(1, order_BT[..., None].expand_as(scores_BTK))
+        return Emissions(scores_BTK, real_BT.sum(1), order_BT, real_BT)
+
+    def scores(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Tensor:
+        """Return the scores of the tags at all positions of the input, ``[B, T, K]``."""
+        mask_BT = attention_mask.bool()
+        if isinstance(self.encoder, WordEncoder):
+            states = self.encoder(input_ids, mask_BT.sum(1), **inputs)
+            return self._classified(states, mask_BT, None)
         wants_states = self.config.aux in NEEDS_STATES
         inputs = {name: value for name, value in inputs.items() if value is not None}
         inputs.pop("return_dict", None)
@@ -159,14 +169,9 @@ class SpanModel(PreTrainedModel):
             **inputs,
         )
         states = out.hidden_states if wants_states else (out.last_hidden_state,)
-        scores_BTK = self._scores(states, mask_BT, getattr(out, "pooler_output", None))
-        special_N = torch.tensor(self.config.special_ids or [], device=input_ids.device)
-        real_BT = mask_BT & ~torch.isin(input_ids, special_N)
-        order_BT = torch.argsort(~real_BT, dim=1, stable=True)
-        scores_BTK = scores_BTK.gather(1, order_BT[..., None].expand_as(scores_BTK))
-        return Emissions(scores_BTK, real_BT.sum(1), order_BT, real_BT)
+        return self._classified(states, mask_BT, getattr(out, "pooler_output", None))
 
-    def _scores(
+    def _classified(
         self, states: tuple[Tensor, ...], mask_BT: Tensor, pooled_BH: Tensor | None
     ) -> Tensor:
         if self.pool is not None:
