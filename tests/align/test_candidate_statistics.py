@@ -15,9 +15,9 @@ def of(model: str, *scored: tuple[str, float | None]) -> list[Candidate]:
 
 def test_triples_by_hand():
     told, settings = Statistics(), ChooseSettings()
-    rows = [  # a wins, b wins, both share the best score; source > target: yes, no, no
+    rows = [  # a wins, b wins, both share the best score; source > target: yes, equal, no
         ((("xx", 0.9),), (("y", 0.5),), (("ppp", 0.7), ("q", 0.1))),
-        ((("xx", 0.1),), (("yyyy", 0.2),), (("ppp", 0.6), ("q", 0.5))),
+        ((("xx", 0.1),), (("yyyy", 0.6),), (("ppp", 0.6), ("q", 0.5))),
         ((("x", 0.4),), (("y", 0.4),), (("pppp", 0.8), ("qqqq", 0.5))),
         ((("", None),), (("y", 0.5),), (("p", 0.5), ("p", 0.5))),
     ]
@@ -29,9 +29,9 @@ def test_triples_by_hand():
     assert found["wins"] == {"a": 2, "b": 2}
     assert found["ties"] == 1
     assert found["dropped"] == {"prompts to which all answers of the target are one text": 1}
-    # source - target: 0.2, -0.4, -0.4; target - rejected: 0.6, 0.1, 0.3
+    # source - target: 0.2, 0, -0.4; target - rejected: 0.6, 0.1, 0.3
     gaps = found["gaps"]
-    assert gaps["source - target"] == pytest.approx({"mean": -0.2, "median": -0.4})
+    assert gaps["source - target"] == pytest.approx({"mean": -0.2 / 3, "median": 0.0})
     assert gaps["target - rejected"] == pytest.approx({"mean": 1 / 3, "median": 0.3})
     assert found["source_above_target_frac"] == pytest.approx(1 / 3)
     assert found["mean_characters"] == pytest.approx(

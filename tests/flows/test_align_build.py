@@ -10,9 +10,11 @@ from transformers import AutoModelForCausalLM
 
 from inarch.errors import DataError, SettingsError
 from inarch.flows import align, align_build
+from inarch.flows._align_build_rows import Answered, texts
+from inarch.flows._question import NoScore
 from inarch.flows.align import AlignRun
 from inarch.flows.align_build import BuildRun
-from inarch.io.answers import AnswererSettings, answers
+from inarch.io.answers import Answer, AnswererSettings, answers
 from inarch.io.files import read_metrics
 from inarch.io.models import digest_model, load_model
 from inarch.io.sampling import SamplingSettings
@@ -345,6 +347,27 @@ def endpoint(fake, **more) -> dict:
     }
 
 
+def test_answers_without_a_text_are_not_scored():
+    row = (
+        Answer("x", 1),
+        Answer(" \n", 2),
+        Answer(None, 3, "timed out"),
+        Answer("\ud83d", 4),
+        Answer("x", 5),
+        Answer("y", 6),
+    )
+    assert texts({"a": [row]}, 0) == ("x", "y")
+    found = Answered({"a": [row]}, [[0.5, NoScore("no number")]]).candidates(0)
+    assert [(one.sample, one.seed, one.score, one.failure) for one in found] == [
+        (0, 1, 0.5, ""),
+        (1, 2, None, "empty answer"),
+        (2, 3, None, "timed out"),
+        (3, 4, None, "lone surrogates"),
+        (4, 5, 0.5, ""),
+        (5, 6, None, "no number"),
+    ]
+
+
 def test_an_endpoint_that_fails_is_counted_and_nothing_is_lost(world, tmp_path):
     def say(body, before):
         text, seed = body["messages"][-1]["content"], body["seed"]
@@ -446,6 +469,7 @@ def test_too_few_prompts(world, tmp_path):
             "prompts.reference has no effect on a reward model",
         ),
         ({"samples": 1}, "greater than or equal to 2"),
+        ({"sft": {"max_tokens": 64, "max_prompt_tokens": 64}}, "so that an answer has room"),
     ],
 )
 def test_settings_that_contradict_each_other(world, changed, told):

@@ -16,7 +16,7 @@ from inarch.flows.recipe import ModelSettings
 from inarch.io.answers import AnswererSettings
 from inarch.io.endpoints import identity
 from inarch.io.sampling import SamplingSettings
-from inarch.settings import Settings, to_dict
+from inarch.settings import Settings, to_dict, validate
 from inarch.train.settings import TrainSettings
 
 
@@ -27,11 +27,22 @@ class SftSettings(Settings):
     """Share of the prompts that it learns from; the others are for preferences. WRPO: a third."""
     seed: int = 42
     """Of which prompts those are."""
-    max_tokens: PositiveInt = 2048
-    """Longest prompt with an answer."""
-    max_prompt_tokens: PositiveInt = 1800
-    """Tokens of a prompt that stay, its end, in a row that is longer than that."""
+    max_tokens: PositiveInt | None = None
+    """Longest prompt with an answer; null is the default of ``inarch align train``."""
+    max_prompt_tokens: PositiveInt | None = None
+    """Tokens of a prompt that stay, its end, in a row that is longer than that; null likewise."""
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        self.rows("")
+        return self
+
+    def rows(self, path: str) -> PreferenceSettings:
+        """Return how the rows of a file are read."""
+        limits = {"max_tokens": self.max_tokens, "max_prompt_tokens": self.max_prompt_tokens}
+        given = {name: value for name, value in limits.items() if value is not None}
+        return validate(PreferenceSettings, {"path": path, **given}, "rows")
 
 
 class BuildRun(Settings):
@@ -85,14 +96,11 @@ class BuildRun(Settings):
 
     def sft_run(self, data: str) -> AlignRun:
         """Return the training of the first stage on the rows of a file."""
-        sft = self.sft
         return AlignRun(
             model=self.target,
-            data=PreferenceSettings(
-                path=data, max_tokens=sft.max_tokens, max_prompt_tokens=sft.max_prompt_tokens
-            ),
+            data=self.sft.rows(data),
             method=MethodSettings(name="sft"),
-            train=sft.train,
+            train=self.sft.train,
             device=self.device,
         )
 
