@@ -139,7 +139,7 @@ def test_only_a_whole_demo_prunes_and_tells_stories_if_it_can(
     assert DemoSettings(stories="").size.stories == ""
     assert DemoSettings().size.pruned == "fusellm-0.5"
     quick = DemoSettings(quick=True, stories="x").size
-    assert (quick.pruned, quick.stories) == ("", "")
+    assert (quick.pruned, quick.aligned, quick.stories) == ("", False, "")
 
 
 def test_what_it_leaves_is_a_plain_model(tiny: tuple[Path, Results]) -> None:
@@ -164,8 +164,9 @@ def test_a_second_run_does_only_what_is_missing(tiny: tuple[Path, Results], pool
 
 
 def test_the_plan_counts_every_step() -> None:
-    # Taught: 600 + 300 + 800 + 800. Plain, two FuseLLM runs, three pairs: 6 x 12 x 600 / 32.
-    assert plan(DemoSettings())["training steps"] == 3 * (2500 + 6 * 225)
+    # Taught: 600 + 300 + 800 + 800. Plain, two FuseLLM runs, three pairs: 6 x 12 x 600 / 32. The
+    # first stage of alignment, and three that follow it.
+    assert plan(DemoSettings())["training steps"] == 3 * (2500 + 6 * 225 + 38 + 3 * 30)
     assert len(plan(DemoSettings())["merges"]) == len(MERGES)
     assert DemoSettings(quick=True).worlds == SEEDS[:1]
 

@@ -115,6 +115,8 @@ def show_results(results: "Results") -> None:
         output.print(table)
     if "pruned" in results.facts:
         _show_pruned(results.facts["pruned"])
+    if "aligned" in results.facts:
+        _show_aligned(results.facts["aligned"])
     spread = "one seed: no spread" if len(results.seeds) == 1 else "± standard deviation over seeds"
     output.print(f"{spread} ({_show(results.seeds)})\n")
     for finding in results.findings:
@@ -141,6 +143,25 @@ def _show_pruned(told: Mapping[str, Any]) -> None:
         if len(curve[0]) == 1:
             cells = (cell.partition(" ")[0] for cell in cells)
         table.add_row(Text(told["methods"][method]), *cells)
+    output.print(table)
+
+
+def _show_aligned(told: Mapping[str, Any]) -> None:
+    """Print what is right after preferences, a row per model."""
+    from inarch.demo import mean_sd
+
+    title = "the target aligned with answers of the sources: right pieces in %"
+    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)
+    metrics = {"piece_frac": "most probable", "reward": "sampled"}
+    for name in ("steps", *metrics.values()):
+        table.add_column(name, justify="right")
+    for model, label in told["labels"].items():
+        cells = []
+        for metric in metrics:
+            mean, sd = mean_sd(told[metric][model])
+            spread = f" ± {100 * sd:.1f}" if len(told[metric][model]) > 1 else ""
+            cells.append(f"{100 * mean:.1f}{spread}")
+        table.add_row(Text(label), str(told["num_steps"].get(model, "–")), *cells)
     output.print(table)
 
 

@@ -2,8 +2,8 @@
 
 One folder holds one seed: ``data`` (chats and tokenizers), ``taught`` (the four models), ``fused``
 (the target after each variant), ``merged`` (its pairs, made one), ``pruned`` (one variant
-without some blocks) and ``scores``. All of them are made of run folders, so a demo that was killed
-goes on where it stopped.
+without some blocks), ``aligned`` (the target after preferences) and ``scores``. All of them are
+made of run folders, so a demo that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Size(NamedTuple):
     """Names in `inarch.demo.merges.MERGES`; they need the variant ``pairs``."""
     pruned: str = ""
     """The variant whose model loses blocks, one that makes one model; none: nobody does."""
+    aligned: bool = False
+    """The target learns from preferences, too."""
     stories: str = ""
     """Folder of a small real model that loses blocks, too; none: there is none."""
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import NonNegativeInt
 
-from inarch.demo import prune_results, prunes, stories
+from inarch.demo import align_results, aligns, prune_results, prunes, stories
 from inarch.demo.experiment import (
     VARIANTS,
     Size,
@@ -43,7 +43,10 @@ from inarch.settings import Settings
 SEEDS = (101, 102, 103)
 """Seeds of the default demo. None of its settings were chosen on them."""
 FULL = Size(
-    ("plain", "fusellm-0.9", "fusellm-0.5", "pairs"), merges=tuple(MERGES), pruned="fusellm-0.5"
+    ("plain", "fusellm-0.9", "fusellm-0.5", "pairs"),
+    merges=tuple(MERGES),
+    pruned="fusellm-0.5",
+    aligned=True,
 )
 QUICK = Size(("plain", "fusellm-0.5"))
 STORIES = Path("../shared/data/models/stories260K")
@@ -59,7 +62,8 @@ class Job(NamedTuple):
 
     seed: int
     part: str
-    """``taught``: one of the four; ``fused``: a variant of the target; ``pruned``; ``merged``."""
+    """``taught``: one of the four; ``fused``: a variant of the target; ``prepared``: the first
+    stage of alignment; ``aligned``: what follows it; ``pruned``; ``merged``."""
     name: str
     num_steps: int
     """Optimiser steps; without training there are none."""
@@ -107,6 +111,7 @@ def plan(settings: DemoSettings) -> dict[str, object]:
         "models": [model.name for model in (*SOURCES, TARGET)],
         "variants": [VARIANTS[name].label for name in settings.size.variants],
         "merges": [MERGES[name].label for name in settings.size.merges],
+        "aligned": [way.label for way in aligns.WAYS.values()] if settings.size.aligned else [],
         "pruned": [name for name in (settings.size.pruned, settings.size.stories) if name],
         "training steps": num_steps,
         "time on two cores": f"about {max(1, round(num_steps / _STEPS_PER_MINUTE))} min",
@@ -137,7 +142,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
     total = sum(job.num_steps for job in jobs)
     steps_done = _count_steps([*folders.values()])
     with progress.track("demo", total, "steps", done=steps_done()) as advance:
-        for parts in (("taught",), ("fused",), ("pruned", "merged")):
+        for parts in (("taught",), ("fused", "prepared"), ("pruned", "merged", "aligned")):
             futures: set[Future[Any]] = {
                 pool.submit(_do, job, size, out) for job in jobs if job.part in parts
             }
@@ -145,6 +150,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
                 futures.add(pool.submit(stories.shrink, size.stories, out / "stories"))
             _watch(futures, steps_done, advance)
     results = prune_results.add(collect(folders, size), folders, size)
+    results = align_results.add(results, folders, size)
     facts = results.as_json() | {"wall_s": round(time.monotonic() - began, 1)}
     with write_atomic(out / "results.json") as temp:
         temp.write_text(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -166,7 +172,12 @@ def _jobs(seed: int, size: Size) -> list[Job]:
     ]
     removals = [Job(seed, "pruned", size.pruned, 0)] if size.pruned else []
     merges = [Job(seed, "merged", name, 0) for name in size.merges]
-    return lessons + fusions + removals + merges
+    ways = [
+        Job(seed, "prepared" if name == aligns.FIRST else "aligned", name, way.num_steps)
+        for name, way in aligns.WAYS.items()
+        if size.aligned
+    ]
+    return lessons + fusions + removals + merges + ways
 
 
 def _do(job: Job, size: Size, out: Path) -> None:
@@ -175,6 +186,9 @@ def _do(job: Job, size: Size, out: Path) -> None:
     tasks = questions(job.seed, size)
     if job.part == "pruned":
         prunes.removals(job.name, folder, job.seed, tasks)
+        return
+    if job.part in ("prepared", "aligned"):
+        aligns.make(job.name, folder, tasks)
         return
     if job.part == "taught":
         model = next(m for m in (*SOURCES, TARGET) if m.name == job.name)

@@ -44,6 +44,17 @@ class ModelCard(NamedTuple):
     """In the order of SKILLS."""
 
 
+def reward(chat: Sequence[Any], answers: Sequence[str], right: str) -> list[float]:
+    """Return the share of right pieces of each answer, as a scorer of ``inarch align build`` does.
+
+    Args:
+        chat: What was asked; not looked at.
+        answers: What was answered.
+        right: The right answer.
+    """
+    return [score_answers([answer], [right]).piece_frac for answer in answers]
+
+
 def score(model: Path, tasks: Sequence[Task], out: Path) -> ModelCard:
     """Return what a model folder is, and its scores on some tasks.
 

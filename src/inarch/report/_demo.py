@@ -8,6 +8,7 @@ from pathlib import Path
 
 from inarch.io.runs import MANIFEST
 from inarch.report import _verdict as verdict
+from inarch.report._aligns import aligning
 from inarch.report._fuse import LABEL, believed, provenance
 from inarch.report._html import Markup, join, table, tag
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, slug
@@ -36,6 +37,7 @@ def demo_page(folder: Path) -> Page:
         tag("ul", *verdict.fell_short(results)),
         *merging(results),
         *pruning(results),
+        *aligning(results),
         *every_number(results),
         *_routing(results),
         *_match(results),

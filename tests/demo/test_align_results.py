@@ -1,0 +1,58 @@
+"""What the demo says about its aligned models, worked out by hand."""
+
+import pytest
+
+from inarch.demo.align_results import as_json, findings
+from inarch.demo.aligns import Aligned
+
+
+def model(name: str, *shares: float, lower: float = 0.0) -> Aligned:
+    skills = ("fact", "trans", "arith")
+    sampled = [share - lower for share in shares]
+    greedy, reward = (dict(zip(skills, s, strict=True)) for s in (shares, sampled))
+    return Aligned(name, greedy, reward)
+
+
+def test_scores_are_means_over_skills_seed_by_seed() -> None:
+    found = {
+        7: [model("target", 0.9, 0.6, 0.3), model("wrpo", 0.3, 0.0, 0.0, lower=-0.1)],
+        8: [model("target", 1.0, 1.0, 0.7), model("wrpo", 0.2, 0.1, 0.3, lower=0.2)],
+    }
+    told = as_json(found)
+    assert told["piece_frac"] == {
+        "target": pytest.approx((0.6, 0.9)),
+        "wrpo": pytest.approx((0.1, 0.2)),
+    }
+    assert told["reward"]["wrpo"] == pytest.approx((0.2, 0.0))
+    assert [(row["seed"], row["name"]) for row in told["scores"]] == [
+        (7, "target"),
+        (7, "wrpo"),
+        (8, "target"),
+        (8, "wrpo"),
+    ]
+    assert told["labels"]["target"] == "target before"
+    assert told["labels"].keys() - told["num_steps"].keys() == {"target"}
+
+
+def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:
+    shares = {
+        "target": (0.3, 0.4),
+        "target_sft": (0.4, 0.6),
+        "wrpo": (0.5, 0.5),
+        "dpo": (0.4, 0.4),
+        "sft": (0.6, 0.7),
+    }
+    mine = "Target-SFT, WRPO"
+    assert findings(shares) == (
+        "Target-SFT better in every seed than target before:"
+        " +15.0 on average; +10.0, +20.0 points.",
+        f"{mine} better in 1 of 2 seeds than Target-SFT: +0.0 on average; +10.0, -10.0 points.",
+        f"{mine} better in every seed than Target-SFT, DPO: +10.0 on average; +10.0, +10.0 points.",
+        f"{mine} worse in every seed than Target-SFT, more SFT:"
+        " -15.0 on average; -10.0, -20.0 points.",
+    )
+
+
+def test_one_seed_is_no_verdict() -> None:
+    shares = dict.fromkeys(("target", "target_sft", "wrpo", "dpo", "sft"), (0.5,))
+    assert "in one seed, against" in findings(shares)[1]
