@@ -224,6 +224,7 @@ def kind_of(batch: dict[str, torch.Tensor]) -> str:
         (shapes(300, 20, 20, 20), "shared"),  # a prompt read three times is a waste
         (shapes(2, 200, 200), "padded"),  # nothing to save, and a mask costs
         (shapes(2, 200, num=1) + shapes(2, 10), "packed"),  # padding to save, no prompt to share
+        (shapes(20, 60, 60), "padded"),  # a prompt saves less than its mask costs
         (shapes(50, 60), "padded"),
     ],
 )

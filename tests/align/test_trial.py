@@ -83,12 +83,14 @@ def test_weights_as_they_are_at_first_show_it_too():
 
 
 def test_no_row_is_wider_than_the_trial():
-    # MPT has a table of biases for 128 places; 24 rows of 12 tokens would fit into one row of 288.
+    # MPT has a table of biases for 128 places; 24 answers of 9 to 13 tokens would best share a row.
     model = odd(MPT)
     layout = layout_for("packed", model, SHAPES)
     assert layout.widest == 3 * (12 + 7) + 3 * (1 + 1)  # its own row of 1 and 2 tokens
-    rows = [row((1,) * 6, (2,) * 7) for _ in range(24)]
-    batch = batch_of(rows, layout._replace(hidden=2**40))
+    rows = [row((1,) * 6, (2,) * (4 + i % 5)) for i in range(24)]
+    layout = layout._replace(hidden=2**40)  # so that padding is all that costs
+    assert batch_of(rows, layout._replace(widest=None))["input_ids"].shape[1] > 128
+    batch = batch_of(rows, layout)
     assert batch["input_ids"].shape[1] <= layout.widest
     found, expected = answer_logps(model, batch), answer_logps(model, batch_of(rows))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
