@@ -1,16 +1,18 @@
 """Files of posts and predictions: every kind, and what is wrong with a row is told or counted."""
 
 import csv
+import hashlib
 import json
 import logging
 import re
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from inarch.errors import DataError
-from inarch.spans.official import OFFICIAL, check_official
+from inarch.spans.official import OFFICIAL, Official, check_official
 from inarch.spans.read import (
     Post,
     read_labels,
@@ -108,6 +110,14 @@ def test_a_file_that_only_claims_to_be_official_is_told(write, caplog):
         check_official(path, [row.offsets for row in rows])
     with pytest.raises(DataError, match=r"expected one of tsd_train\.csv"):
         check_official(path.with_name("other.csv"), [])
+
+
+def test_the_sum_of_a_file_counts_too(write, monkeypatch):
+    path = write("tsd_trial.csv", 'spans,text\n"[0]",x\n')
+    for md5, is_right in ((hashlib.md5(path.read_bytes()).hexdigest(), True), ("0" * 32, False)):
+        monkeypatch.setitem(OFFICIAL, "tsd_trial.csv", Official(md5, 1, 0))
+        with nullcontext() if is_right else pytest.raises(DataError, match="expected 1, 0, 000"):
+            check_official(path, [(0,)])
 
 
 # ------------------------------------------------------------------------------ what is wrong
