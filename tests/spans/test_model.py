@@ -172,6 +172,29 @@ def test_weights_that_do_not_fit_are_told(tmp_path):
         load_span_model(tmp_path)
 
 
+def test_the_built_in_encoder_reads_both_ways():
+    """Against torch's bidirectional LSTM on each row alone, two layers deep."""
+    model, coder = made("words")
+    rows = [tokens.ids for tokens in coder.encode(TEXTS) if len(tokens.ids)]
+    batch = coder.batch(rows)
+    encoder = model.encoder
+    lengths = batch.pop("attention_mask").sum(1)
+    forms = batch.pop("input_ids")
+    with torch.no_grad():
+        states = encoder(forms, lengths, **batch)
+        spelling = torch.cat([encoder.spelling(batch["chars_UC"]), batch["flags_UF"]], 1)
+        for row, length in enumerate(lengths.tolist()):
+            own = forms[row, :length]
+            hidden = torch.cat([encoder.words(batch["words_U"][own]), spelling[own]], 1)
+            for state, layer in zip(states, encoder.layers, strict=True):
+                both = torch.nn.LSTM(hidden.shape[1], 8, bidirectional=True)
+                for name, weight in both.named_parameters():
+                    of = layer[1] if name.endswith("_reverse") else layer[0]
+                    weight.data = getattr(of, name.removesuffix("_reverse"))
+                hidden, _ = both(hidden)
+                torch.testing.assert_close(state[row, :length], hidden, atol=1e-5, rtol=1e-4)
+
+
 def test_the_built_in_encoder_learns_with_unknown_words():
     settings = WordEncoderSettings(word_dropout=1.0, dropout=0.0, hidden=4, word_dim=4)
     torch.manual_seed(0)

@@ -46,6 +46,14 @@ def test_means_by_hand():
     np.testing.assert_allclose(found.pairs_TKK[:, 0, 0], [0.25, 0.5])
 
 
+def test_pairs_in_two_windows_are_means_too():
+    # Four tokens in windows of three: the middle pair is in both.
+    tags = np.full((3, 2), 0.5)
+    first, second = (Marginals(tags, np.full((2, 2, 2), p)) for p in (0.2, 0.6))
+    found = averaged([(0, first), (1, second)], 4)
+    np.testing.assert_allclose(found.pairs_TKK[:, 0, 1], [0.2, 0.4, 0.6])
+
+
 @pytest.mark.parametrize("num_tags", [2, 3])
 def test_the_path_of_one_window_is_that_of_the_chain(num_tags):
     crf = random_crf(num_tags)

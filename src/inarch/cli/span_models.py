@@ -75,3 +75,16 @@ def tag(
         line = json.dumps(row, ensure_ascii=False)
         # Half of a surrogate pair has no UTF-8, but an escape in JSON.
         typer.echo(line.encode("utf-8", "backslashreplace"))
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a tagger.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the ONNX files.")],
+) -> None:
+    """Write a tagger as ONNX, which `Tagger.from_onnx` loads."""
+    from inarch.spans.onnx_export import export_onnx
+    from inarch.spans.tagger import load_coder, load_span_model
+
+    loaded = load_span_model(model)
+    export_onnx(loaded, load_coder(Path(model), loaded), out)
+    typer.echo(out)

@@ -17,6 +17,7 @@ app = typer.Typer(
 
 app.command()(span_models.train)
 app.command()(span_models.tag)
+app.command()(span_models.export)
 
 
 @app.command()

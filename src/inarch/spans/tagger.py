@@ -27,8 +27,9 @@ from inarch.spans.crf import pair_marginals
 from inarch.spans.encoder import WordEncoder
 from inarch.spans.model import Emissions, SpanModel
 from inarch.spans.offsets import Span, tokens_to_spans
+from inarch.spans.onnx_model import Marked, OnnxModel
 from inarch.spans.windows import Marginals, averaged, best_path, windows
-from inarch.spans.words import FormTable, WordVocabulary
+from inarch.spans.words import VOCABULARY, FormTable, WordVocabulary
 
 Decode = Literal["viterbi", "posterior"]
 _FORMS = 4096
@@ -49,7 +50,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: SpanModel,
+        model: SpanModel | OnnxModel,
         coder: Coder,
         *,
         decode: Decode = "viterbi",
@@ -64,7 +65,7 @@ class Tagger:
                 every token that is toxic with more than the probability `threshold`.
             threshold: Looked at by ``posterior``.
         """
-        self.model = model.eval()
+        self.model = model.eval() if isinstance(model, SpanModel) else model
         self.coder = coder
         self.decode = decode
         self.threshold = threshold
@@ -85,6 +86,23 @@ class Tagger:
         """
         model = load_span_model(folder).to(device)
         coder = load_coder(Path(folder), model)
+        return cls(model, coder, decode=decode, threshold=threshold)
+
+    @classmethod
+    def from_onnx(
+        cls, folder: str | Path, *, decode: Decode = "viterbi", threshold: float = 0.5
+    ) -> Self:
+        """Return the tagger of a folder that `inarch.spans.onnx_export` wrote.
+
+        Raises:
+            WeightsError: There is none, or a file of it is absent.
+            MissingExtra: onnxruntime is not installed.
+        """
+        model, folder = OnnxModel(folder), Path(folder)
+        if (folder / VOCABULARY).exists():
+            coder: Coder = WordCoder(WordVocabulary.load(folder))
+        else:
+            coder = PieceCoder(load_tokenizer(str(folder)), model.about["window"])
         return cls(model, coder, decode=decode, threshold=threshold)
 
     def tag(self, text: str) -> list[Span]:
@@ -139,12 +157,13 @@ class Tagger:
         return Tagged(probability_T > self.threshold, probability_T)
 
     @torch.inference_mode()
-    def _run(
-        self, rows: Sequence[NDArray[np.int64]], whole: Sequence[bool]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64] | None]:
+    def _run(self, rows: Sequence[NDArray[np.int64]], whole: Sequence[bool]) -> Marked:
         """Return tags, log-marginals, and the marginals of pairs where a text is in windows."""
+        inputs = self.coder.batch(rows)
+        if isinstance(self.model, OnnxModel):
+            return self.model.mark(inputs, pairs=not all(whole))
         device = self.model.device
-        inputs = {name: value.to(device) for name, value in self.coder.batch(rows).items()}
+        inputs = {name: value.to(device) for name, value in inputs.items()}
         found = _of_text(self.model.emissions(**inputs))
         logps_BTK = self.model.log_marginals(found)
         tags_BT = self.model.viterbi(found)

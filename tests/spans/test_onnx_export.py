@@ -1,0 +1,58 @@
+"""ONNX against torch, and the chain in numpy against that in torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from inarch.errors import SettingsError, WeightsError
+from inarch.spans.chain import Chain, best_tags, marginals
+from inarch.spans.crf import pair_marginals
+from inarch.spans.onnx_export import export_onnx
+from inarch.spans.tagger import Tagger
+
+from .made_up import TEXTS, made
+from .test_crf import random_crf, random_emissions
+from .test_tagger import assert_same
+
+
+@pytest.mark.parametrize("num_tags", [2, 3])
+def test_the_chain_in_numpy(num_tags):
+    crf = random_crf(num_tags)
+    lengths = torch.tensor([9, 1, 4, 2])
+    emissions = random_emissions(4, 9, num_tags)
+    chain = Chain(*(part.detach().numpy() for part in crf.potentials))
+    found = marginals(emissions.numpy(), lengths.numpy(), chain)
+    tags = best_tags(emissions.numpy(), lengths.numpy(), chain)
+    unary, pairs = (p.detach().numpy() for p in pair_marginals(emissions, lengths, crf.potentials))
+    best = crf.viterbi(emissions, lengths).numpy()
+    for row, length in enumerate(lengths.tolist()):
+        np.testing.assert_allclose(found.tags_BTK[row, :length], unary[row, :length], atol=1e-12)
+        inside = slice(0, length - 1)
+        np.testing.assert_allclose(found.pairs_BTKK[row, inside], pairs[row, inside], atol=1e-12)
+        assert tags[row, :length].tolist() == best[row, :length].tolist()
+
+
+@pytest.mark.parametrize("head", ["crf", "softmax"])
+@pytest.mark.parametrize("kind", ["words", pytest.param("bert", marks=pytest.mark.slow)])
+def test_onnx_finds_the_same(kind, head, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model, coder = made(kind, head=head)
+    export_onnx(model, coder, tmp_path)
+    ours, theirs = Tagger.from_onnx(tmp_path), Tagger(model, coder)
+    for size in (1024 if kind == "words" else 62, 6):
+        for tagger in (ours, theirs):
+            tagger.coder.max_tokens = size
+        assert_same(ours.tag_batch(TEXTS, 3), theirs.tag_batch(TEXTS))
+        encoded = [tagger.mark(tagger.coder.encode(TEXTS)) for tagger in (ours, theirs)]
+        for a, b in zip(*encoded, strict=True):
+            np.testing.assert_allclose(a.probability_T, b.probability_T, atol=1e-5)
+
+
+def test_what_cannot_be_exported_is_told(tmp_path):
+    pytest.importorskip("onnx")
+    with pytest.raises(SettingsError, match="aux: none only"):
+        export_onnx(*made("words", "onatt"), tmp_path)
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(WeightsError, match="cannot load"):
+        Tagger.from_onnx(tmp_path / "nowhere")
