@@ -5,7 +5,7 @@
 Every measurement is a process of its own with one thread; the least seconds of processor time over
 its steps but the first count, and of several rounds the best. ``tokens_per_s`` are those of prompts
 and answers, each answer with its prompt, whatever either program computes; ``peak_gib`` is the most
-resident memory above the most that the process had held before the first step, which for ``auto`` is
+resident memory above the most that the process had held before the first step, for ``auto``
 that of its trial. ``whole`` adds AdamW's update.
 
 TRL computes log-probs in tiles by its fused LM head, which has no setting to switch on: it always
