@@ -189,14 +189,14 @@ def _against(
     """Yield the spans that count against a row."""
     pairs = list(zip(texts, spans, strict=True))
     is_pair = any(text.part == "rejected" for text in texts)
-    known = {
+    known = {  # of preferences, all that prompt and rejected answer have: it counts nowhere
         folded(span.text)
         for text, found in pairs
         if is_pair and text.part != "answer"
         for span in found
     }
     for text, found in pairs:
-        counts = text.part == "answer" or (not is_pair and settings.where == "all")
+        counts = text.part == "answer" or settings.where == "all"
         for span in found:
             if counts and folded(span.text) not in known:
                 yield Found(text.place, span)
