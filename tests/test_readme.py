@@ -52,6 +52,13 @@ def workplace(tmp_path_factory) -> Path:
         for i in range(len(TEXT))
     ]
     (folder / "triples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in triples))
+    pairs = [row | {"chosen": row["chosen"][:1]} for row in triples]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    prompts = [{"prompt": f"{i}: {text}"} for i, text in enumerate(TEXT * 2)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    (folder / "rewards.py").write_text(
+        "def score(prompt, answers):\n    return [a.count(' ') + len(a) / 1e3 for a in answers]\n"
+    )
     (folder / "notes.txt").write_text("\n".join(TEXT))
     for seed, name in enumerate(("chat", "code"), 3):
         save_model(folder / "models" / name, byte_level(), seed=seed)
