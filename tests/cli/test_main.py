@@ -109,6 +109,7 @@ def test_verbs_and_flags_are_frozen():
     assert surface(command.commands["spans"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],
         "tag": ["--model", "file", "--min-votes", "--decode", "--threshold", "--format"],
+        "export": ["model", "--out"],
         "score": ["--gold", "--pred", "--against", "--train", "--out", "--skip-bad", "--json"],
         "screen": [
             *("data", "--model", "--action", "--min-votes", "--skip-bad", "--json", "--plain"),
