@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError, SettingsError
+from inarch.evaluate._resample import draw_counts
 from inarch.evaluate.compare import CompareSettings, compare
 from inarch.evaluate.protocol import (
     PromptScore,
@@ -59,6 +60,25 @@ def test_what_prompts_share_is_not_in_the_interval():
     assert (whole.upper - whole.lower) / (2 * 1.96) == pytest.approx(0.91, rel=0.3)
     back = compare(b, a, CompareSettings()).whole
     assert back[:3] == pytest.approx((-whole.difference, -whole.upper, -whole.lower))
+
+
+def test_a_draw_weighs_prompts_as_the_benchmark_does():
+    """Each draw again, prompt by prompt."""
+    random = np.random.default_rng(0)
+    sides = [
+        [(str(q), "", float(random.integers(100)), float(random.integers(1, 7))) for q in range(9)]
+        for _ in range(2)
+    ]
+    drawn = []
+    for counts in draw_counts(9):
+        means = []
+        for rows in sides:
+            rows = [row for row, times in zip(rows, counts, strict=True) for _ in range(int(times))]
+            means.append(sum(s * w for *_, s, w in rows) / sum(w for *_, w in rows))
+        drawn.append(means[0] - means[1])
+    a, b = (result(name, *rows) for name, rows in zip("ab", sides, strict=True))
+    whole = compare(a, b, CompareSettings()).whole
+    assert whole[1:3] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
 
 def test_the_interval_holds_the_truth_19_times_out_of_20():
