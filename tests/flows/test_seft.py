@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from inarch.align import _prompts
 from inarch.align._reviser import ReviserForm, openings, reviser_chat
 from inarch.errors import DataError, SettingsError
-from inarch.flows import _seft_answers, _seft_round, seft
+from inarch.flows import _seft_answers, _seft_reviser, _seft_round, seft
 from inarch.flows._seft_settings import DecodeSettings
 from inarch.flows._seft_write import Writer, write
 from inarch.flows.seft import SeftRun
@@ -388,11 +388,13 @@ def kill_at(monkeypatch, module, name: str, number: int) -> None:
 
 
 PLACES = [
+    (_seft_reviser.logger, "warning", 1),  # lessons are written, and what is known of them is not
     (_seft_answers, "append_metrics", 11),
     (_seft_round, "report", 2),
     (_seft_round.align, "run", 2),
 ]
 MORE_PLACES = [
+    (_seft_reviser.logger, "warning", 1),  # lessons are written, and what is known of them is not
     (_seft_answers, "append_metrics", 2),
     (_seft_answers, "append_metrics", 7),
     (_seft_round, "write_jsonl", 2),
