@@ -255,6 +255,28 @@ def test_what_is_absent_is_told(world, tmp_path):
         spans_train.run(recipe(world, encoder=scratch(world) | {"window": 4000}), tmp_path / "c")
 
 
+@pytest.mark.parametrize(("loss", "items"), [("crf", "rows"), ("ce", "tokens")])
+def test_a_step_is_the_mean_over_its_rows_or_tokens(loss, items):
+    model, coder = made_up("bert")
+    model.config.loss = loss
+    texts = [Post("the lazy fool", (9, 10, 11, 12)), Post("a cat sat on the mat", ())]
+    examples = examples_of(texts, coder)
+    batch = collator(coder, items)(list(examples))
+    found = spans_train.token_sums(model, batch, 0.0).loss / batch["num_items"]
+    nats = []
+    for example in examples:
+        with torch.no_grad():
+            emissions = model.emissions(**coder.batch([example.ids]))
+            tags = torch.from_numpy(example.tags)[None]
+            scores = emissions.scores_BTK[:, : len(example.ids)]
+            if loss == "crf":
+                nats.append(model.crf.nll(scores, tags, emissions.lengths_B))
+            else:
+                logps = model.crf.log_marginals(scores, emissions.lengths_B)
+                nats.append(-logps.gather(2, tags[..., None]).flatten())
+    assert found.item() == pytest.approx(torch.cat(nats).mean().item(), abs=1e-5)
+
+
 def test_rows_of_long_posts_are_windows(world):
     _, coder = made_up("bert")
     coder.max_tokens = 5

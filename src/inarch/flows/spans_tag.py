@@ -144,6 +144,4 @@ def _json_row(line: str, where: str) -> Row:
         raise DataError(f"{where}: this line is no JSON ({error})") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise DataError(f'{where}: found no text, expected an object such as {{"text": "..."}}')
-    text = row.pop("text")
-    row.pop("spans", None)
-    return Row(text, row)
+    return Row(row.pop("text"), row)
