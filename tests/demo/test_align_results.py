@@ -42,13 +42,14 @@ def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:
         "dpo": (0.4, 0.4),
         "sft": (0.6, 0.7),
     }
-    mine = "Target-SFT, WRPO"
+    mine = "Target-SFT + WRPO"
     assert findings(shares) == (
         "Target-SFT better in every seed than target before:"
         " +15.0 on average; +10.0, +20.0 points.",
         f"{mine} better in 1 of 2 seeds than Target-SFT: +0.0 on average; +10.0, -10.0 points.",
-        f"{mine} better in every seed than Target-SFT, DPO: +10.0 on average; +10.0, +10.0 points.",
-        f"{mine} worse in every seed than Target-SFT, more SFT:"
+        f"{mine} better in every seed than Target-SFT + DPO:"
+        " +10.0 on average; +10.0, +10.0 points.",
+        f"{mine} worse in every seed than Target-SFT + more SFT:"
         " -15.0 on average; -10.0, -20.0 points.",
     )
 

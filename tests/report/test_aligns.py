@@ -6,9 +6,9 @@ from tests.report.conftest import SEEDS, SKILLS
 LABELS = {
     "target": "target before",
     "target_sft": "Target-SFT",
-    "wrpo": "Target-SFT, WRPO",
-    "dpo": "Target-SFT, DPO",
-    "sft": "Target-SFT, more SFT",
+    "wrpo": "Target-SFT + WRPO",
+    "dpo": "Target-SFT + DPO",
+    "sft": "Target-SFT + more SFT",
 }
 # Share of right pieces over all skills, one number per seed; trans has .3 less, fact .3 more.
 # Of sampled answers it is .1 less, and of WRPO's .05 less.
@@ -64,7 +64,7 @@ def test_the_table_has_means_spreads_and_paired_differences(demo, aligned, page)
     found = page(demo(aligned))
     # .52 .35 .45: mean .44, deviations 8 9 1, squares 146 / 2 = 73, root 8.5; +2 -5 0: mean -1.
     # Sampled .47 .30 .40 against .40 .30 .35: +7 0 +5: mean 4.
-    assert found.row("Aligned models, mean", "Target-SFT, WRPO") == [
+    assert found.row("Aligned models, mean", "Target-SFT + WRPO") == [
         "30",
         "44.0 ± 8.5",
         "−1.0 (+2.0 −5.0 0.0)",
@@ -113,12 +113,12 @@ def test_what_the_numbers_show_is_said_good_or_bad(demo, aligned, page):
     )
     # +4 +1 +5; sampled five more
     assert (
-        "WRPO against Target-SFT, DPO, in points: more right in every seed, +3.3 (+1.0 to +5.0); "
+        "WRPO against Target-SFT + DPO, in points: more right in every seed, +3.3 (+1.0 to +5.0); "
         "sampled +8.3 (+6.0 to +10.0)." in told
     )
     # -6 -24 -15
     assert (
-        "WRPO against Target-SFT, more SFT, in points: less right in every seed, −15.0 (−24.0 to "
+        "WRPO against Target-SFT + more SFT, in points: less right in every seed, −15.0 (−24.0 to "
         "−6.0); sampled −10.0 (−19.0 to −1.0)." in told
     )
 
@@ -129,9 +129,9 @@ def test_both_plots_tell_their_means(demo, aligned, page):
         label for label in labels if label.startswith(("Most probable", "Sampled answers"))
     ] == [
         "Most probable answers: pieces right, %. Means over seeds: target before 52, "
-        "Target-SFT 45, Target-SFT, WRPO 44, Target-SFT, DPO 41, Target-SFT, more SFT 59",
+        "Target-SFT 45, Target-SFT + WRPO 44, Target-SFT + DPO 41, Target-SFT + more SFT 59",
         "Sampled answers: mean reward, %. Means over seeds: target before 42, "
-        "Target-SFT 35, Target-SFT, WRPO 39, Target-SFT, DPO 31, Target-SFT, more SFT 49",
+        "Target-SFT 35, Target-SFT + WRPO 39, Target-SFT + DPO 31, Target-SFT + more SFT 49",
     ]
 
 
@@ -142,7 +142,7 @@ def test_one_seed_shows_little(demo, aligned, page):
     told["build"] = {"11": told["build"]["11"]}
     aligned["scores"] = [row for row in aligned["scores"] if row["seed"] == 11]
     found = page(demo(aligned))
-    assert found.row("Aligned models, mean", "Target-SFT, WRPO")[1:3] == ["52.0", "+2.0"]
+    assert found.row("Aligned models, mean", "Target-SFT + WRPO")[1:3] == ["52.0", "+2.0"]
     assert "one seed, which shows little, +2.0; sampled +7.0." in chapter(found)
     assert "every seed" not in chapter(found)
 

@@ -150,7 +150,7 @@ def _show_aligned(told: Mapping[str, Any]) -> None:
     """Print what is right after preferences, a row per model."""
     from inarch.demo import mean_sd
 
-    title = "the target aligned with answers of the sources: right pieces in %"
+    title = "the target, aligned: right pieces in %"
     table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)
     metrics = {"piece_frac": "most probable", "reward": "sampled"}
     for name in ("steps", *metrics.values()):

@@ -48,9 +48,9 @@ class Way(NamedTuple):
 
 WAYS: dict[str, Way] = {
     FIRST: Way("Target-SFT", 38, 1e-3, {"name": "sft"}),
-    "wrpo": Way("Target-SFT, WRPO", 30, 5e-5, {"name": "wrpo", "beta": 3.0, "alpha": 0.5}),
-    "dpo": Way("Target-SFT, DPO", 30, 5e-5, {"name": "dpo", "beta": 3.0}),
-    "sft": Way("Target-SFT, more SFT", 30, 5e-4, {"name": "sft"}),
+    "wrpo": Way("Target-SFT + WRPO", 30, 5e-5, {"name": "wrpo", "beta": 3.0, "alpha": 0.5}),
+    "dpo": Way("Target-SFT + DPO", 30, 5e-5, {"name": "dpo", "beta": 3.0}),
+    "sft": Way("Target-SFT + more SFT", 30, 5e-4, {"name": "sft"}),
 }
 """Settings were chosen on other seeds than are shown, each method's learning rate for itself."""
 
