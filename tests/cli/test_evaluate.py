@@ -28,7 +28,7 @@ def alpaca(tmp_path):
 
 
 def test_alpaca(alpaca, inarch_says, tmp_path):
-    code, printed, _ = inarch_says("evaluate", *alpaca, "--c", "2.5", "--json")
+    code, printed, said = inarch_says("evaluate", *alpaca, "--c", "2.5", "--json")
     found = json.loads(printed)
     assert code == 0
     assert list(found) == [
@@ -39,6 +39,7 @@ def test_alpaca(alpaca, inarch_says, tmp_path):
     assert found["win_rate"] == pytest.approx(48)
     assert found["discrete_win_rate"] == pytest.approx(100 * 4 / 9)
     assert (found["n"], found["c"]) == (9, 2.5)
+    assert "1 rows without a preference are left out" in said
     exact = json.loads(
         inarch_says("evaluate", *alpaca, "--c", "2.5", "--solver", "exact", "--json")[1]
     )
@@ -56,6 +57,19 @@ def test_alpaca(alpaca, inarch_says, tmp_path):
     assert float(row["length_controlled_winrate"]) == pytest.approx(found["lc_win_rate"], abs=2)
     scores = json.loads((tmp_path / "r/mine.json").read_text())["scores"]
     assert [row["prompt"] for row in scores] == [f"idx805:{i}" for i in range(9)]
+
+
+def test_alpaca_by_position(alpaca, inarch_says, tmp_path):
+    rows = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([rows[0], *rows[3:], rows[1]]) + "\n")
+    one = json.loads(inarch_says("evaluate", *alpaca, "--c", "2", "--json")[1])
+    code, printed, said = inarch_says(
+        "evaluate", *alpaca, "--c", "2", "--align", "position", "--json"
+    )
+    assert code == 0
+    assert "9 rows stand at another place than their instruction" in " ".join(said.split())
+    assert json.loads(printed)["lc_win_rate"] != one["lc_win_rate"]
+    assert json.loads(printed)["win_rate"] == one["win_rate"]
 
 
 def test_alpaca_without_length_control(alpaca, inarch_says):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from inarch.errors import DataError
 from inarch.evaluate.alpaca import Judged, WinRate, win_chances, win_rate
@@ -17,6 +20,8 @@ from inarch.evaluate.length_control import (
     length_controlled,
 )
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
+
+logger = logging.getLogger(__name__)
 
 
 class AlpacaFiles(NamedTuple):
@@ -77,6 +82,7 @@ def score_alpaca(
     """
     judged = read_judged(files.annotations, model)
     rate = win_rate(judged)
+    _warn(judged, rate, settings)
     controlled, error, length = None, None, None
     if files.gamed:
         gamed = read_gamed(files.gamed)
@@ -90,6 +96,18 @@ def score_alpaca(
             if draws and controlled.c is not None:
                 error = bootstrap_error(judged, gamed, settings, controlled.c)
     return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged))
+
+
+def _warn(judged: Judged, rate: WinRate, settings: LengthControlSettings) -> None:
+    if rate.num_invalid:
+        logger.warning("%d rows without a preference are left out", rate.num_invalid)
+    moved = int((judged.index_N != np.arange(len(judged.where))).sum())
+    if moved and settings.align == "position":
+        logger.warning(
+            "%d rows stand at another place than their instruction, and get its difficulty, as in"
+            " published numbers",
+            moved,
+        )
 
 
 def _weights_of(path: Path, model: str) -> tuple[float, float, float]:
