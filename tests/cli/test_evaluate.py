@@ -95,6 +95,7 @@ def test_alpaca_from_weights(alpaca, inarch_says, tmp_path):
     [
         (["--c", "0"], "c: "),
         (["--c", "soon"], "c: "),
+        (["--c", "inf"], "c: "),
         (["--weights", "w.csv", "--c", "1"], "--c has no effect with --weights"),
     ],
 )
@@ -158,6 +159,7 @@ def test_arena_and_compare(arena, inarch_says, tmp_path):
     pair = json.loads(printed)
     assert (pair["a"], pair["b"], pair["difference"], pair["n"]) == ("m", "n", 50, 20)
     assert pair["lower"] < 50 < pair["upper"]
+    assert inarch_says("evaluate", "compare", a, b, "--candidates", "0")[0] == 2
     code, printed, said = inarch_says("evaluate", "compare", a, b, b)
     assert code == 0
     assert "the best of 2 candidates" in said

@@ -175,7 +175,10 @@ def compare(
     from inarch.evaluate.protocol import load_result
     from inarch.settings import validate
 
-    given = {"any_protocol": any_protocol, "candidates": candidates or len(b)}
+    given = {
+        "any_protocol": any_protocol,
+        "candidates": len(b) if candidates is None else candidates,
+    }
     settings = validate(area.CompareSettings, given, "--candidates")
     one = load_result(a)
     for path in b:

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import Field
 
 from inarch.errors import DataError, MissingExtra
 from inarch.evaluate._logistic import Penalty, fit_logistic, sigmoid
@@ -58,7 +58,7 @@ class Gamed(NamedTuple):
 class LengthControlSettings(Settings):
     """How the regression is fitted; the defaults are those of the published numbers."""
 
-    c: PositiveFloat | Literal["cv"] = "cv"
+    c: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["cv"] = "cv"
     """Strength C of the fit against its L1 penalty, or chosen by cross-validation."""
     align: Literal["instruction", "position"] = "instruction"
     """What a row's difficulty is looked up by; the package does it by position in the file."""
