@@ -122,6 +122,20 @@ def test_a_vote_of_two(place, models, inarch_says):
     assert all(a | b <= found for found, a, b in zip(either, one, two, strict=True))
 
 
+def test_an_exported_model_is_a_model(place, models, inarch_says):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert inarch_says("spans", "export", models[0], "--out", "o")[:2] == (0, "o\n")
+    Path("t.txt").write_text("the quick brown fox jumps over the lazy dog\n1 plus 2 is 3\n")
+    found = [
+        rows(inarch_says("spans", "tag", "--model", model, "t.txt")[1])
+        for model in (models[0], "o")
+    ]
+    assert any(row["spans"] for row in found[0])
+    for one, other in zip(*found, strict=True):
+        assert [s["text"] for s in one["spans"]] == [s["text"] for s in other["spans"]]
+
+
 @pytest.mark.parametrize(
     ("flags", "lines", "message"),
     [

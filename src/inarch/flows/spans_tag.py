@@ -11,7 +11,10 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from inarch.errors import DataError, SettingsError
 from inarch.io.models import pick_device
 from inarch.settings import Settings
+from inarch.spans import lexicon, logistic
+from inarch.spans.loading import load_tagger
 from inarch.spans.offsets import Span
+from inarch.spans.onnx_export import ABOUT
 from inarch.spans.read import read_labels
 from inarch.spans.tagger import Decode, Tagger
 from inarch.spans.vote import Ensemble, StreamTagger
@@ -56,12 +59,20 @@ def tagger_of(settings: TagSettings) -> StreamTagger:
     threshold = 0.5 if settings.threshold is None else settings.threshold
     if not 0 <= threshold <= 1:
         raise SettingsError(f"found --threshold {threshold}, expected a probability in [0, 1]")
-    device = pick_device(settings.device)
-    members = [
-        Tagger.from_pretrained(folder, decode=settings.decode, threshold=threshold, device=device)
-        for folder in settings.models
-    ]
+    members = [_member(Path(folder), settings, threshold) for folder in settings.models]
     return members[0] if len(members) == 1 else Ensemble(members, settings.min_votes)
+
+
+def _member(folder: Path, settings: TagSettings, threshold: float) -> StreamTagger:
+    """Return the tagger of a folder: a model, one as ONNX, or a baseline."""
+    if any((folder / name).is_file() for name in (lexicon.FILE, logistic.CONFIG)):
+        return load_tagger(folder)
+    if (folder / ABOUT).is_file():
+        return Tagger.from_onnx(folder, decode=settings.decode, threshold=threshold)
+    device = pick_device(settings.device)
+    return Tagger.from_pretrained(
+        folder, decode=settings.decode, threshold=threshold, device=device
+    )
 
 
 def tagged_rows(tagger: StreamTagger, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
