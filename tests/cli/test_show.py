@@ -51,6 +51,27 @@ def test_removed_blocks_have_a_table_of_their_own(screen):
     assert any(row.startswith("all blocks −1 −2") for row in rows)
 
 
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_aligned_models_have_a_table_of_their_own(screen, num_seeds):
+    shares = {"all": (0.5, 0.7)[:num_seeds]}
+    told = {
+        "labels": {"target": "before [x]", "wrpo": "WRPO"},
+        "num_steps": {"wrpo": 30},
+        "piece_frac": {"target": (0.5, 0.7)[:num_seeds], "wrpo": (0.2, 0.3)[:num_seeds]},
+        "reward": {"target": (0.4, 0.4)[:num_seeds], "wrpo": (0.1, 0.3)[:num_seeds]},
+    }
+    row = Row("m", "m", shares, shares, shares, {})
+    show.show_results(Results((1, 2)[:num_seeds], (row,), (), {"aligned": told}))
+    rows = [" ".join(line.split()) for line in screen.getvalue().splitlines()]
+    expected = {
+        1: ["before [x] – 50.0 40.0", "WRPO 30 20.0 10.0"],
+        # .5 .7 and .1 .3: deviations of 10 points, root of 200; .2 .3: of 5, root of 50.
+        2: ["before [x] – 60.0 ± 14.1 40.0 ± 0.0", "WRPO 30 25.0 ± 7.1 20.0 ± 14.1"],
+    }
+    assert [r for r in rows if r.startswith(("before", "WRPO"))] == expected[num_seeds]
+    assert any(row == "steps most probable sampled" for row in rows)
+
+
 def test_one_seed_has_no_spread(screen):
     numbers = {"fact": (0.5,), "all": (0.25,)}
     show.show_results(Results((7,), (Row("a", "plain", *3 * [numbers], {}),), (), {}))

@@ -53,8 +53,9 @@ STORIES = Path("../shared/data/models/stories260K")
 """Where a checkout may have a small real model."""
 
 _MAX_PROCESSES = 8
-_STEPS_PER_MINUTE = 2200
-"""Optimiser steps that two processes of one thread do in a minute; measured, for ``--dry-run``."""
+_STEPS_PER_MINUTE = 2000
+"""Optimiser steps that two processes of one thread do in a minute, with all that goes with them;
+measured, for ``--dry-run``."""
 
 
 class Job(NamedTuple):
