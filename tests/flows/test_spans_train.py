@@ -93,6 +93,9 @@ def test_a_tagger_learns_what_is_easy(world, tmp_path):
     assert found["num_posts"] == 96 - 3  # three are in the development set
     assert found["num_dev"] == 27
     assert found["num_steps"] == 93  # 8 epochs of 93 posts in eights
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"from\n93 posts of `{world / 'train.jsonl'}`" in card
+    assert f"character F1 {found['dev']['f1']:.4f}" in card
     tagger = Tagger.from_pretrained(tmp_path / "model")
     (span,) = tagger.tag("the lazy dog and the quick fool on the mat")
     assert span.text == "quick fool"

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel
 
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows._plan import operations_per_s
+from inarch.flows._spans_card import write_card
 from inarch.flows._spans_dev import ChooseEpoch
 from inarch.flows._spans_settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
@@ -83,6 +84,7 @@ def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
         coder.save(result.model)
         if choose:
             opened.note(**choose.summary())
+        write_card(result.model, settings, opened.facts)
     opened.note(num_steps=result.num_steps)
 
 
