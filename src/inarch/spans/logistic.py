@@ -80,7 +80,7 @@ class LogisticTagger:
         """
         settings = settings or LogisticSettings()
         try:
-            from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+            from scipy.sparse import csr_matrix
             from sklearn.linear_model import SGDClassifier
         except ImportError:
             raise MissingExtra(
