@@ -10,7 +10,7 @@ from inarch.spans.crf import pair_marginals
 from inarch.spans.onnx_export import export_onnx
 from inarch.spans.tagger import Tagger
 
-from .made_up import TEXTS, made
+from .made_up import KINDS, TEXTS, made
 from .test_crf import random_crf, random_emissions
 from .test_tagger import assert_same
 
@@ -33,7 +33,9 @@ def test_the_chain_in_numpy(num_tags):
 
 
 @pytest.mark.parametrize("head", ["crf", "softmax"])
-@pytest.mark.parametrize("kind", ["words", pytest.param("bert", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["words", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS)]
+)
 def test_onnx_finds_the_same(kind, head, tmp_path, monkeypatch):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

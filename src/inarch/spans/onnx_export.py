@@ -69,7 +69,10 @@ class _Scores(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, *values: Tensor) -> Tensor:
-        return self.model.scores(**dict(zip(self.names, values, strict=True)))
+        inputs = dict(zip(self.names, values, strict=True))
+        # XLNet subtracts it from 1.0, which torch cannot export for integers.
+        inputs["attention_mask"] = inputs["attention_mask"].float()
+        return self.model.scores(**inputs)
 
 
 def _export_pieces(model: SpanModel, coder: Coder, path: Path) -> list[str]:
