@@ -60,11 +60,53 @@ def workplace(tmp_path_factory) -> Path:
         "def score(prompt, answers):\n    return [a.count(' ') + len(a) / 1e3 for a in answers]\n"
     )
     (folder / "notes.txt").write_text("\n".join(TEXT))
+    write_posts(folder)
+    write_judgments(folder)
     for seed, name in enumerate(("chat", "code"), 3):
         save_model(folder / "models" / name, byte_level(), seed=seed)
     for name, recipe in RECIPES.items():
         (folder / name).write_text(recipe)
     return folder
+
+
+def write_posts(folder: Path) -> None:
+    """Posts with toxic spans, as the official files have them, and predictions for some."""
+    posts = [f"you {word} {i}" for i in range(8) for word in ("fool", "friend")]
+    offsets = ["[4, 5, 6, 7]" if "fool" in post else "[]" for post in posts]
+    rows = [f'"{spans}",{post}\n' for post, spans in zip(posts, offsets, strict=True)]
+    for name, some in (("train", rows[:10]), ("trial", rows[10:13]), ("test", rows[13:])):
+        (folder / f"tsd_{name}.csv").write_text("spans,text\n" + "".join(some))
+    (folder / "spans-pred.txt").write_text("0\t[]\n1\t[4, 5]\n2\t[]\n")
+    (folder / "posts.txt").write_text("\n".join(posts))
+
+
+def write_judgments(folder: Path) -> None:
+    """What judges wrote, as the published benchmarks keep it."""
+    annotations = [
+        {
+            "instruction": f"ask {i}",
+            "output_1": "b" * (9 + i),
+            "output_2": "m" * (20 - i),
+            "generator_1": "gpt4_1106_preview",
+            "generator_2": "mine",
+            "preference": 1.1 + 0.08 * i,
+        }
+        for i in range(10)
+    ]
+    (folder / "annotations.json").write_text(json.dumps(annotations))
+    header = "preference,index,std_delta_len,instruction_difficulty,not_gamed_baseline,model\n"
+    gamed = [f"{0.1 + 0.04 * i},{i % 10},{i / 10 - 1},{i % 10 / 3},False,v\n" for i in range(20)]
+    (folder / "df_gamed.csv").write_text(header + "".join(gamed))
+    battles = [
+        {"question_id": str(i), "model_a": "gpt-4-0314", "model_b": "mine", "winner": winner}
+        for i in range(6)
+        for winner in ("model_a", "model_b" if i % 2 else "tie")
+    ]
+    (folder / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in battles))
+    (folder / "judgments.csv").write_text(
+        "question_id,category,model,turn,score,judge\n"
+        + "".join(f"{i},writing,mine,{1 + i % 2},{5 + i % 4},gpt-4\n" for i in range(8))
+    )
 
 
 def test_the_readme_has_commands():
