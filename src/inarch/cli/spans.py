@@ -37,7 +37,7 @@ def score(  # noqa: PLR0913  (a flag each)
         typer.Option("--train", metavar="FILE", help="Posts that baselines beside it learn from."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Keep the baselines here.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder, for `inarch report`.")
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Count rows that are wrong, and go on.")
@@ -48,11 +48,8 @@ def score(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """Score predicted spans by the character F1 of SemEval-2021 Task 5."""
     from inarch.cli.show_spans import show_scores
-    from inarch.errors import SettingsError
     from inarch.flows import spans_score as flow
 
-    if out and not train:
-        raise SettingsError("--out keeps the baselines, which need --train; give it, or no --out")
     found = flow.run(gold, pred, train=train, against=against, out=out, skip_bad=skip_bad)
     if not as_json:
         show_scores(found, str(pred))

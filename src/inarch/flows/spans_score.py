@@ -1,14 +1,20 @@
-"""The flow behind ``inarch spans score``: the official score, with baselines and a peer beside."""
+"""The flow behind ``inarch spans score``: the official score, with baselines and a peer beside.
+
+The run folder, if there is one, holds the baselines and what `inarch.flows._spans_scored` writes.
+"""
 
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from inarch.errors import DataError, MissingExtra
+from inarch.flows._spans_scored import Beside, Scores, calibration_of, plain, write_scored
+from inarch.io.files import digest_file
 from inarch.io.progress import track
+from inarch.io.runs import stage
 from inarch.spans.errors import error_kinds
 from inarch.spans.lexicon import LexiconTagger
 from inarch.spans.logistic import LogisticTagger
@@ -22,39 +28,22 @@ from inarch.spans.metric import (
     score,
 )
 from inarch.spans.offsets import spans_to_offsets
-from inarch.spans.read import Labels, Post, read_labels, read_posts, read_predictions, without
+from inarch.spans.read import (
+    Labels,
+    Post,
+    read_labels,
+    read_posts,
+    read_predicted,
+    read_predictions,
+    without,
+)
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["Beside", "Scores", "as_json", "baselines", "run"]
+
 Baseline = type[LexiconTagger] | type[LogisticTagger]
 _BASELINES: dict[str, Baseline] = {"lexicon": LexiconTagger, "logistic": LogisticTagger}
-
-
-class Beside(NamedTuple):
-    """Another system on the same posts."""
-
-    name: str
-    """``lexicon``, ``logistic``, or the file of its predictions."""
-    score: Score
-    better: Paired
-    """How much better than it the predictions are."""
-    cpu_s: float | None = None
-    """Processor seconds of its training; None if it was not trained here."""
-
-
-class Scores(NamedTuple):
-    """What is known of predictions."""
-
-    official: Score
-    micro_character_f1: float
-    """Over the characters of all posts together; not the task's score."""
-    micro_word_f1: float
-    """Over the words of all posts together, NaN without texts; not the task's score."""
-    errors: Mapping[str, int]
-    """Spans by kind of mistake; see `inarch.spans.errors`."""
-    beside: tuple[Beside, ...]
-    skipped: Mapping[str, int]
-    """Why rows were left out, and how many."""
 
 
 def run(
@@ -73,35 +62,84 @@ def run(
         predicted: Predictions for each of them, the same.
         train: Posts that the baselines learn from; those of `gold` among them are left out.
         against: Predictions of another system.
-        out: Folder where the baselines are kept, one folder each.
+        out: Run folder, for `inarch report`; the baselines are kept there, one folder each.
         skip_bad: Count rows that are wrong and go on: gold ones are left out, predictions empty.
 
     Raises:
         DataError: A file cannot be read, a row is wrong, or the two are not of the same posts.
+        SettingsError: The folder holds the scores of other files.
     """
+    files = Files(gold, predicted, train, against)
+    if out is None:
+        return _scored(files, None, skip_bad)
+    given = {name: path for name, path in files._asdict().items() if path is not None}
+    settings = {name: str(path) for name, path in given.items()} | {"skip_bad": skip_bad}
+    inputs = {name: digest_file(path) for name, path in given.items()}
+    with stage(out, "spans score", settings, inputs):
+        return _scored(files, out, skip_bad)
+
+
+class Files(NamedTuple):
+    """What is read; see `run`."""
+
+    gold: Path
+    predicted: Path
+    train: Path | None
+    against: Path | None
+
+
+def _scored(files: Files, out: Path | None, skip_bad: bool) -> Scores:
     skipped: Counter[str] | None = Counter() if skip_bad else None
-    labels = read_labels(gold, skipped)
-    mine = read_predictions(predicted, labels, skipped)
-    want = [row.offsets for row in labels]
+    gold = read_labels(files.gold, skipped)
+    predicted = read_predicted(files.predicted, gold, skipped)
+    mine, want = [row.offsets for row in predicted], [row.offsets for row in gold]
     beside = []
-    if against is not None:
-        theirs = read_predictions(against, labels, skipped)
-        beside.append(Beside(str(against), score(theirs, want), compare(mine, theirs, want)))
-    if train is not None:
-        texts = _texts(labels)
-        posts = without(read_posts(train, skipped), [Post(text, ()) for text in texts])
-        for name, tagger in _fitted(posts, out):
-            found = [spans_to_offsets(row) for row in tagger.tag_batch(texts)]
-            better = compare(mine, found, want)
-            beside.append(Beside(name, score(found, want), better, tagger.cpu_s))
-    reasons = {why: number for why, number in (skipped or {}).items() if number}
-    micro = _micro(labels, mine, want)
-    return Scores(score(mine, want), *micro, error_kinds(mine, want), tuple(beside), reasons)
+    if files.against is not None:
+        theirs = read_predictions(files.against, gold, skipped)
+        better = compare(mine, theirs, want)
+        beside.append(Beside(str(files.against), score(theirs, want), better))
+    if files.train is not None:
+        posts = [Post(text, row.offsets) for text, row in zip(_texts(gold), gold, strict=True)]
+        beside += baselines(without(read_posts(files.train, skipped), posts), posts, mine, out)
+    found = Scores(
+        score(mine, want),
+        *_micro(gold, mine, want),
+        error_kinds(mine, want),
+        tuple(beside),
+        {why: number for why, number in (skipped or {}).items() if number},
+        calibration_of(predicted, gold),
+    )
+    if out is not None:
+        write_scored(out, found, predicted, gold)
+    return found
+
+
+def baselines(
+    train: Sequence[Post], gold: Sequence[Post], mine: Sequence[Offsets], out: Path | None = None
+) -> list[Beside]:
+    """Return what the baselines reach, and how much better predictions are.
+
+    Args:
+        train: Posts that they learn from.
+        gold: Posts that they are scored on.
+        mine: The predictions for these.
+        out: Folder to keep the baselines in.
+
+    Raises:
+        DataError: There is nothing to learn from.
+    """
+    beside = []
+    texts, want = [post.text for post in gold], [post.offsets for post in gold]
+    for name, tagger in _fitted(train, out):
+        found = [spans_to_offsets(row) for row in tagger.tag_batch(texts)]
+        beside.append(Beside(name, score(found, want), compare(mine, found, want), tagger.cpu_s))
+    return beside
 
 
 def as_json(found: Score | Paired) -> dict[str, float | None]:
     """Return a score for JSON, which has no NaN."""
-    return {name: None if math.isnan(v) else v for name, v in found._asdict().items()}
+    row: dict[str, float | None] = plain(found)
+    return row
 
 
 def _fitted(

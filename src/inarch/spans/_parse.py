@@ -45,6 +45,17 @@ def parse_spans(spans: Any, text: str | None) -> tuple[Kind, tuple[int, ...]]:
     return "ranges", tuple(sorted(found))
 
 
+def parse_scores(spans: Any) -> tuple[tuple[int, int, float], ...]:
+    """Return start, end and score of spans that `parse_spans` has read; nothing if one has none."""
+    if not isinstance(spans, list | tuple) or not all(isinstance(s, Mapping) for s in spans):
+        return ()
+    scores = [span.get("score") for span in spans]
+    if not all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores):
+        return ()
+    ranges = [(span["start"], span["end"]) for span in spans]
+    return tuple((*r, float(s)) for r, s in sorted(zip(ranges, scores, strict=True)))
+
+
 def refuse_ambiguous(spans: Any) -> None:
     """Refuse two separate numbers, which could be two characters or the ends of a range.
 

@@ -30,9 +30,11 @@ from inarch.spans._parse import (
     BadRow,
     Kind,
     check_inside,
+    parse_scores,
     parse_spans,
     refuse_ambiguous,
 )
+from inarch.spans.calibration import Scored
 from inarch.spans.official import tell_if_changed
 
 _CHARACTERS_ONLY = (".csv", ".txt", ".tsv")
@@ -57,6 +59,8 @@ class Labels(NamedTuple):
     """As in `Post`."""
     where: str
     """``file row n`` or ``file:line``, for messages."""
+    scored: tuple[Scored, ...] = ()
+    """Start, end and score of each span, where all of them have one."""
 
 
 def read_posts(path: str | Path, skipped: Counter[str] | None = None) -> list[Post]:
@@ -119,7 +123,14 @@ def read_labels(path: str | Path, skipped: Counter[str] | None = None) -> list[L
 def read_predictions(
     path: str | Path, gold: Sequence[Labels], skipped: Counter[str] | None = None
 ) -> list[tuple[int, ...]]:
-    """Return the predicted characters for every row of `gold`, in its order; ids match.
+    """Return the predicted characters for every row of `gold`; see `read_predicted`."""
+    return [row.offsets for row in read_predicted(path, gold, skipped)]
+
+
+def read_predicted(
+    path: str | Path, gold: Sequence[Labels], skipped: Counter[str] | None = None
+) -> list[Labels]:
+    """Return the predictions for every row of `gold`, in its order; ids match.
 
     Args:
         path: A file of one of the kinds above.
@@ -147,7 +158,8 @@ def read_predictions(
             f"{path}: found no prediction for {len(missing)} of {len(gold)} posts, the first with"
             f" the id {missing[0]!r}; expected one for each, [] for no span"
         )
-    return [_matching(rows[row.id], row) if row.id in rows else () for row in gold]
+    nothing = Labels("", None, (), str(path))
+    return [_matching(rows[row.id], row) if row.id in rows else nothing for row in gold]
 
 
 def write_predictions(path: Path, offsets: Iterable[Iterable[int]]) -> None:
@@ -186,7 +198,7 @@ def _labels(row: Any, where: str, number: int, *, flat: bool) -> tuple[Kind, Lab
         refuse_ambiguous(row["spans"])
     kind, offsets = parse_spans(row["spans"], text)
     key = number if row.get("id") is None else row["id"]
-    return kind, Labels(str(key), text, offsets, where)
+    return kind, Labels(str(key), text, offsets, where, parse_scores(row["spans"]))
 
 
 def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -248,8 +260,8 @@ def _decoded(path: Path) -> str:
         ) from None
 
 
-def _matching(row: Labels, gold: Labels) -> tuple[int, ...]:
-    """Return the characters of a prediction that is for a gold post."""
+def _matching(row: Labels, gold: Labels) -> Labels:
+    """Return a prediction that is for a gold post."""
     if row.text is not None and gold.text is not None and row.text != gold.text:
         raise DataError(
             f"{row.where}: found another text than {gold.where} has for the id {row.id!r};"
@@ -259,4 +271,4 @@ def _matching(row: Labels, gold: Labels) -> tuple[int, ...]:
         check_inside(row.offsets, gold.text)
     except BadRow as problem:
         raise DataError(f"{row.where}: {problem}") from None
-    return row.offsets
+    return row
