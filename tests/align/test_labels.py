@@ -39,6 +39,7 @@ def test_distances_from_scores_and_from_ranks():
     ]
     ranked = distances("row 1", "p", ["a", "b", "c"], [-3, -1, -2])
     assert [(d.best, d.answer, d.gap) for d in ranked] == [("b", "a", 2), ("b", "c", 1)]
+    assert distances("", "p", ["a", "b"], [0.4, 0.3])[0].gap == 0.1
     # Of equals the first is the best, and the other is as good.
     assert distances("", "p", ["a", "b"], [1, 1]) == [Distance("", "p", "a", "b", 0)]
 

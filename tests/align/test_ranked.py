@@ -74,6 +74,10 @@ def test_helpful_and_harmless_pairs_have_the_turns_that_they_spell():
     made, _ = read({"chosen": begin + " So.", "rejected": begin + " No."})
     assert made.prompt == (("user", "Hi"), ("assistant", "Hello"), ("user", "Why?"))
     assert made.answers == (" So.", " No.")
+    # What both answers begin with is theirs, and no turn before them.
+    made, _ = read({"chosen": begin + " It may be.", "rejected": begin + " It may not."})
+    assert made.prompt == (("user", "Hi"), ("assistant", "Hello"), ("user", "Why?"))
+    assert made.answers == ("It may be.", "It may not.")
 
 
 @pytest.mark.parametrize(

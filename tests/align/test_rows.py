@@ -151,6 +151,15 @@ def test_which_better_answer_makes_the_pair(chosen, better):
     assert read_one(row, "pairs", chosen) == [("p", (better, "r"), None)]
 
 
+def test_what_a_method_does_not_read_may_be_anything():
+    triple = {"prompt": "p", "source": "s", "target": "t", "rejected": "t"}
+    assert read_one(triple, "pairs", "source") == [("p", ("s", "t"), None)]
+    assert read_one(triple | {"rejected": " "}, "answers") == [("p", ("s",), None)]
+    assert read_one(triple | {"source": "", "rejected": "r"}, "pairs") == [("p", ("t", "r"), None)]
+    same = triple | {"source": "t", "target": "x"}
+    assert read_one(same, "pairs", "source") == {"rows whose source and rejected are the same": 1}
+
+
 def test_the_target_answer_may_be_learnt_instead():
     row = {"prompt": "p", "source": "s", "target": "t", "rejected": "r"}
     assert read_one(row, "answers", "target") == [("p", ("t",), None)]

@@ -113,8 +113,9 @@ def distances(
     if not all(math.isfinite(score) for score in scores):
         raise DataError(f"{where}: found scores {list(scores)}, expected finite numbers")
     top = max(range(len(scores)), key=scores.__getitem__)
+    # Scores are decimals to those who set thresholds: 0.4 - 0.3 is more than 0.1 in binary.
     return [
-        Distance(where, prompt, answers[top], answer, scores[top] - score)
+        Distance(where, prompt, answers[top], answer, round(scores[top] - score, 12))
         for index, (answer, score) in enumerate(zip(answers, scores, strict=True))
         if index != top
     ]

@@ -109,7 +109,11 @@ def ranked(row: Any, where: str, score: str, dropped: Counter[str]) -> Ranked | 
     if len(best) < 2:
         dropped["rows with fewer than two answers"] += 1
         return None
-    return Ranked(where, as_chat(prompt), tuple(best), tuple(best.values()))
+    chat, begun = as_chat(prompt), ""
+    if chat[-1].role == "assistant":  # texts that both begin with are taken for the prompt
+        *turns, said = chat
+        chat, begun = tuple(turns), said.content
+    return Ranked(where, chat, tuple(begun + text for text in best), tuple(best.values()))
 
 
 def as_chat(prompt: Prompt) -> Chat:

@@ -59,13 +59,14 @@ def preferences(
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: found {type(row).__name__}, expected an object with columns")
     prompt, named, liked = _columns(row, where)
-    reason = _unusable(prompt, named, form)
+    wanted = _wanted(named, form, chosen, where)
+    reason = _unusable(prompt, wanted)
     if form == "answers" and liked is False:
         reason = "rows whose label is false"
     if reason:
         dropped[reason] += 1
         return ()
-    texts = _wanted(named, form, chosen, where)
+    texts = tuple(wanted.values())
     if form != "labelled":
         return (Preference(where, prompt, texts),)
     if len(texts) == 1:
@@ -195,25 +196,25 @@ def _turn(turn: Any, where: str, column: str) -> Message:
     raise DataError(f"{where}: {column}: found {turn!r:.80}, expected {{role: str, content: str}}")
 
 
-def _unusable(prompt: Prompt, named: Mapping[str, str], form: Form) -> str | None:
+def _unusable(prompt: Prompt, wanted: Mapping[str, str]) -> str | None:
     """Return why a row teaches nothing, if that is so."""
-    everything = [*named.values(), *([prompt] if isinstance(prompt, str) else [])]
+    everything = [*wanted.values(), *([prompt] if isinstance(prompt, str) else [])]
     everything += [] if isinstance(prompt, str) else [turn.content for turn in prompt]
     if any("\ud800" <= letter <= "\udfff" for text in everything for letter in text):
         return "rows with lone surrogates"
     if not prompt:
         return "rows with an empty prompt"
-    for name, text in named.items():
+    for name, text in wanted.items():
         if not text.strip():
             return f"rows whose {name} is empty"
-    better = next((name for name in ("target", "chosen") if name in named), None)
-    if form != "answers" and better and named[better] == named["rejected"]:
-        return f"rows whose {better} and rejected are the same"
+    *_, better, worse = (None, *wanted)
+    if better and wanted[better] == wanted[worse]:
+        return f"rows whose {better} and {worse} are the same"
     return None
 
 
-def _wanted(named: Mapping[str, str], form: Form, chosen: Chosen, where: str) -> tuple[str, ...]:
-    """Return the texts that a form needs."""
+def _wanted(named: Mapping[str, str], form: Form, chosen: Chosen, where: str) -> dict[str, str]:
+    """Return the texts that a form needs, by what they are."""
     if form == "triples":
         if set(named) != {"source", "target", "rejected"}:
             raise DataError(
@@ -221,15 +222,15 @@ def _wanted(named: Mapping[str, str], form: Form, chosen: Chosen, where: str) ->
                 " chosen with two answers (the source's, then the target's): inarch align build"
                 " makes such rows"
             )
-        return named["source"], named["target"], named["rejected"]
+        return {name: named[name] for name in ("source", "target", "rejected")}
     if form == "answers":
         names = ("source", "target") if chosen in ("auto", "source") else ("target", "source")
-        texts = [named[n] for n in (*names, "chosen", "completion", "messages") if n in named]
-        return (texts[0],)
+        found = [n for n in (*names, "chosen", "completion", "messages") if n in named]
+        return {found[0]: named[found[0]]}
     better = "source" if chosen == "source" and "source" in named else "target"
     better = better if better in named else "chosen"
     if better in named:
-        return named[better], named["rejected"]
+        return {better: named[better], "rejected": named["rejected"]}
     if form == "labelled" and "completion" in named:
-        return (named["completion"],)
+        return {"completion": named["completion"]}
     raise DataError(f"{where}: found {', '.join(named)}; expected chosen and rejected")
