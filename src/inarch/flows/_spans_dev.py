@@ -12,13 +12,17 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from inarch.flows._spans_scored import Calibration, Scores, write_scored
+from inarch.flows.spans_score import baselines
 from inarch.io.files import append_metrics, read_metrics, write_atomic
 from inarch.io.runs import is_first_process
+from inarch.spans.calibration import Reliability, reliability
 from inarch.spans.coders import Coder
-from inarch.spans.metric import score
+from inarch.spans.errors import error_kinds
+from inarch.spans.metric import micro_character_f1, micro_word_f1, score
 from inarch.spans.model import SpanModel
-from inarch.spans.offsets import spans_to_offsets
-from inarch.spans.read import Post
+from inarch.spans.offsets import spans_to_offsets, token_labels
+from inarch.spans.read import Labels, Post
 from inarch.spans.tagger import Tagger
 from inarch.train.settings import TrainSettings
 
@@ -26,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _BEST = "best.safetensors"
 _ROWS = "dev.jsonl"
+_AT_ONCE = 1024
+"""Texts whose tokens are held."""
 
 
 class ChooseEpoch(TrainerCallback):
@@ -92,6 +98,50 @@ def dev_score(model: SpanModel, coder: Coder, posts: Sequence[Post]) -> dict[str
     model.train(was_training)
     found = score([spans_to_offsets(row) for row in spans], [post.offsets for post in posts])
     return found._asdict()
+
+
+def write_dev(out: Path, tagger: Tagger, posts: Sequence[Post], dev: Sequence[Post]) -> None:
+    """Write what is known of a tagger on the development set, baselines beside it.
+
+    Args:
+        out: Run folder.
+        tagger: With the weights that were kept.
+        posts: That it learnt from, and the baselines learn from.
+        dev: The development set.
+    """
+    texts, want = [post.text for post in dev], [post.offsets for post in dev]
+    spans = tagger.tag_batch(texts)
+    mine = [tuple(spans_to_offsets(row)) for row in spans]
+    has_spans = any(post.offsets for post in posts)  # otherwise there is nothing to learn
+    found = Scores(
+        score(mine, want),
+        micro_character_f1(mine, want),
+        micro_word_f1(texts, mine, want),
+        error_kinds(mine, want),
+        tuple(baselines(posts, dev, mine)) if has_spans else (),
+        {},
+        Calibration("tokens", token_reliability(tagger, dev)),
+    )
+    gold = [Labels(str(i), post.text, post.offsets, "") for i, post in enumerate(dev)]
+    scored = [tuple((span.start, span.end, span.score) for span in row) for row in spans]
+    predicted = [
+        row._replace(offsets=offsets, scored=of_row)
+        for row, offsets, of_row in zip(gold, mine, scored, strict=True)
+    ]
+    write_scored(out, found, predicted, gold)
+
+
+def token_reliability(tagger: Tagger, posts: Sequence[Post]) -> Reliability:
+    """Return how far the marginals of tokens are from the share that overlaps a gold span."""
+    scores: list[float] = []
+    toxic: list[bool] = []
+    for first in range(0, len(posts), _AT_ONCE):
+        chunk = posts[first : first + _AT_ONCE]
+        encoded = tagger.coder.encode([post.text for post in chunk])
+        for post, tokens, tagged in zip(chunk, encoded, tagger.mark(encoded), strict=True):
+            scores += tagged.probability_T.tolist()
+            toxic += token_labels(post.text, tokens.offsets, post.offsets).tolist()
+    return reliability(scores, toxic)
 
 
 def _unwrapped(model: Any) -> SpanModel:

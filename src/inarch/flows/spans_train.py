@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModel
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows._plan import operations_per_s
 from inarch.flows._spans_card import write_card
-from inarch.flows._spans_dev import ChooseEpoch
+from inarch.flows._spans_dev import ChooseEpoch, write_dev
 from inarch.flows._spans_settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
 from inarch.io.models import max_positions, pick_device, quiet_transformers
@@ -32,6 +32,7 @@ from inarch.spans.encoder import WordEncoder
 from inarch.spans.examples import collator, examples_of
 from inarch.spans.model import SpanConfig, SpanModel
 from inarch.spans.read import Post, read_posts, without
+from inarch.spans.tagger import Tagger
 from inarch.spans.words import WordVocabulary, split_words
 from inarch.train.plan import num_steps
 from inarch.train.trainer import train
@@ -45,7 +46,10 @@ _MOST_TOKENS = 512
 
 
 def run(settings: SpansRun, out: Path) -> None:
-    """Train the tagger of a recipe; the result is ``out/model``, by epochs ``out/dev.jsonl``."""
+    """Train the tagger of a recipe; the result is ``out/model``, by epochs ``out/dev.jsonl``.
+
+    What `inarch.flows._spans_scored` names tells how the kept epoch does on the development set.
+    """
     data, encoder = settings.data, settings.encoder
     inputs = {"train": digest_file(data.train)}
     if data.dev is not None:
@@ -84,6 +88,8 @@ def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
         coder.save(result.model)
         if choose:
             opened.note(**choose.summary())
+            device = pick_device(settings.device)
+            write_dev(out, Tagger.from_pretrained(result.model, device=device), posts, dev)
         write_card(result.model, settings, opened.facts)
     opened.note(num_steps=result.num_steps)
 
