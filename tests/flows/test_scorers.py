@@ -109,7 +109,10 @@ def test_failures_can_be_counted_and_stay(rewards):
     assert scored(name, asked) == [[1.0], [2.0, 3.0]]
 
 
-@pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "None", "'x'"])
+@pytest.mark.parametrize(
+    "value",
+    ["float('nan')", "float('inf')", "None", "'x'", "10**400", "__import__('torch').ones(2)"],
+)
 def test_a_score_is_a_finite_number(rewards, value: str):
     name = rewards(f"""
         def score(prompt, answers):
@@ -170,6 +173,9 @@ def test_a_changed_callable_is_another_scorer(rewards):
 def test_what_is_no_callable_is_said_at_once(rewards):
     with pytest.raises(SettingsError, match=r"cannot import nowhere_at_all .* nowhere_at_all\.py"):
         check_scorer(ScorerSettings(callable="nowhere_at_all:score"))
+    for body, problem in (("score = [", "SyntaxError"), ("score = nothing", "NameError: name 'no")):
+        with pytest.raises(SettingsError, match=f"cannot import rewards_.* \\({problem}"):
+            check_scorer(ScorerSettings(callable=rewards(body)))
     name = rewards("x = 1").replace(":score", ":sore")
     with pytest.raises(SettingsError, match="has no function 'sore'"):
         check_scorer(ScorerSettings(callable=name))

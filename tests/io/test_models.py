@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.io import models
-from inarch.io.models import head_width, load_model, max_positions, new_model
+from inarch.io.models import digest_model, head_width, load_model, max_positions, new_model
 
 LLAMA = {
     "model_type": "llama",
@@ -34,6 +34,13 @@ def test_what_was_saved_is_loaded(saved: Path) -> None:
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(weight, expected[name]) for name, weight in model.state_dict().items())
     assert not model.training
+
+
+def test_weights_that_are_written_anew_are_others(saved: Path) -> None:
+    before = digest_model(str(saved))
+    assert digest_model(str(saved)) == before
+    new_model(LLAMA, 31, seed=1).save_pretrained(saved)
+    assert digest_model(str(saved)) != before
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])

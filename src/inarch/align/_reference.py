@@ -143,7 +143,8 @@ def reference_logps(
         shards = {start: folder / f"shard-{start // _SHARD_ROWS:05d}.arrow" for start in starts}
         missing = [start for start, path in shards.items() if not path.exists()]
         if missing:
-            with track("reference", len(data), "rows", done=starts.index(missing[0])) as advance:
+            num_open = sum(min(_SHARD_ROWS, len(data) - start) for start in missing)
+            with track("reference", len(data), "rows", len(data) - num_open) as advance:
                 for start in missing:
                     numbers = range(start, min(start + _SHARD_ROWS, len(data)))
                     _write(shards[start], _score(model, data, numbers, products, layout, advance))

@@ -22,7 +22,8 @@ from inarch.flows._rating import judge
 from inarch.flows._reward_model import check_reward_model, reward_model
 from inarch.flows._scorer_settings import ScorerSettings
 from inarch.io.endpoints import identity
-from inarch.io.files import append_metrics, digest_file, digest_folder, read_metrics
+from inarch.io.files import append_metrics, digest_file, read_metrics
+from inarch.io.models import digest_model
 from inarch.io.progress import track
 from inarch.io.runs import stage
 from inarch.settings import to_dict
@@ -106,7 +107,7 @@ def scorer_inputs(settings: ScorerSettings) -> dict[str, str]:
         file = sys.modules[settings.callable.partition(":")[0]].__file__
         return {"callable": digest_file(file) if file else settings.callable}
     if settings.reward_model is not None:
-        return {"reward_model": digest_folder(settings.reward_model.path)}
+        return {"reward_model": digest_model(settings.reward_model.path)}
     return {}
 
 
@@ -152,7 +153,7 @@ def _called(name: str) -> Scorer:
 def _number(name: str, value: Any) -> Result:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one is torch's
         return NoScore(f"{name} gave {value!r:.80}, expected a number")
 
 
@@ -163,10 +164,12 @@ def _function(name: str) -> Callable[..., Any]:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever a user's module may raise
+        logger.debug("%s cannot be imported", module_name, exc_info=True)
         raise SettingsError(
-            f"scorer.callable: cannot import {module_name} ({error}); expected a module that is"
-            f" installed, or a file {module_name.replace('.', '/')}.py in {here}"
+            f"scorer.callable: cannot import {module_name} ({type(error).__name__}: {error});"
+            " expected a module that is installed, or a file"
+            f" {module_name.replace('.', '/')}.py in {here}, that runs without an error"
         ) from error
     finally:
         sys.path.remove(here)

@@ -141,11 +141,19 @@ def digest_model(path: str | None, tokenizer: str | None = None) -> str:
         path: Folder or hub id; None for a model without weights of its own.
         tokenizer: Where the tokenizer is, if it is not with the model.
     """
-    return " ".join(_digest(place) for place in (path, tokenizer) if place)
+    return " ".join(_digest(place, _stamps(place)) for place in (path, tokenizer) if place)
 
 
-_digest = lru_cache(maxsize=64)(digest_folder)
-"""Weights are read once per process for this, however often they are named."""
+@lru_cache(maxsize=64)
+def _digest(place: str, stamps: tuple[object, ...]) -> str:
+    """Return the digest of a folder; weights that stay are read once per process for this."""
+    return digest_folder(place)
+
+
+def _stamps(place: str) -> tuple[object, ...]:
+    """Return what tells a folder from itself after a change, without reading its files."""
+    found = [(str(file), file.stat()) for file in Path(place).rglob("*") if file.is_file()]
+    return tuple(sorted((name, it.st_ino, it.st_size, it.st_mtime_ns) for name, it in found))
 
 
 def head_width(model: PreTrainedModel) -> int:
