@@ -63,7 +63,7 @@ def test_verbs_and_flags_are_frozen():
         "teach": ["recipe", "--only", "--set", "--out", "--dry-run"],
         "match": ["target", "sources", "--text", "--json", "--out", "--set", "--dry-run"],
         "demo": ["--seed", "--quick", "--set", "--out", "--dry-run"],
-        "report": ["run", "--set", "--out", "--dry-run"],
+        "report": ["run", "--reveal", "--set", "--out", "--dry-run"],
         "diff": ["a", "b", "--json", "--out", "--set", "--dry-run"],
         "extract": ["finetuned", "--base", "--out", "--rank", "--json", "--set", "--dry-run"],
         "merge": [],

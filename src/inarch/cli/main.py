@@ -187,6 +187,9 @@ def demo(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the toxic words of posts, not a veil.")
+    ] = False,
     set_: Set = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Default: report.html in the run.")
@@ -198,7 +201,8 @@ def report(
     from inarch.cli.show import show_plan
     from inarch.settings import load
 
-    settings = load(page.ReportSettings, None, set_ or ())
+    flags = ["reveal=true"] if reveal else []
+    settings = load(page.ReportSettings, None, [*(set_ or ()), *flags])
     out = out or run / "report.html"
     if dry_run:
         show_plan({"run": run, "out": out}, settings)

@@ -1,20 +1,25 @@
 """From a run folder to its report: what is it, and where does the page go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.errors import DataError
+from pydantic import Field
+
+from inarch.errors import DataError, SettingsError
 from inarch.io.runs import MANIFEST
 from inarch.report._demo import demo_page
 from inarch.report._diff import diff_page
 from inarch.report._fuse import fuse_page
 from inarch.report._merge import explain_page, merge_page
 from inarch.report._page import Page, write
+from inarch.report._posts import Look
 from inarch.report._prune import prune_page
 from inarch.report._results import RESULTS, SCORES
-from inarch.report._runs import read_run
+from inarch.report._runs import Run, read_json, read_run
+from inarch.report._screen import screen_page
 from inarch.report._search import search_page
+from inarch.report._spans import score_page, train_page
 from inarch.settings import Settings
 
 
@@ -23,9 +28,19 @@ class ReportSettings(Settings):
 
     title: str | None = None
     """Heading of the page; by default the run's own."""
+    reveal: bool = False
+    """Put toxic words into a page of `inarch spans`, where one letter of each stands otherwise."""
+    num_posts: int = Field(default=100, ge=0, le=500)
+    """Posts that such a page shows."""
 
 
 _DEFAULTS = ReportSettings()
+_ABOUT_SPANS: dict[str, Callable[[Run, Look], Page]] = {
+    "spans": train_page,
+    "spans score": score_page,
+    "screen": screen_page,
+}
+"""By stage."""
 
 
 def build(
@@ -36,16 +51,24 @@ def build(
     Plots go to ``plots`` in the run folder, as SVG; the page holds its own copies.
 
     Args:
-        run: Folder of `inarch demo`, of `inarch merge` or of `inarch fuse`, pairwise or not.
+        run: Folder of `inarch demo`, `fuse`, `merge`, `prune`, or `spans train`, `score`, `screen`.
         out: The page; by default ``report.html`` in the run folder.
-        settings: Its title.
+        settings: Its title, and what it shows of posts.
 
     Raises:
         DataError: The folder is of something else, or a file in it cannot be read.
+        SettingsError: Settings of posts for a page that shows none.
     """
     run = Path(run)
     path = Path(out) if out is not None else run / "report.html"
-    page = _page_of(run)
+    page = _spans_page(run, Look(settings.num_posts, settings.reveal))
+    if page is None:
+        if settings.model_fields_set & {"reveal", "num_posts"}:
+            raise SettingsError(
+                f"found reveal or num_posts, but {run} is not of `inarch spans`, and its page shows"
+                " no posts; take them out"
+            )
+        page = _page_of(run)
     if settings.title is not None:
         page = page._replace(title=settings.title)
     write(page, path, run / "plots")
@@ -70,6 +93,14 @@ def build_explained(rows: Sequence[Mapping[str, Any]], name: str, out: Path) -> 
     return out
 
 
+def _spans_page(folder: Path, look: Look) -> Page | None:
+    """Return the page of a tagger's folder; None if it is of something else."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    make = _ABOUT_SPANS.get(read_json(folder / MANIFEST).get("stage", ""))
+    return make(read_run(folder, folder.resolve().name), look) if make else None
+
+
 def _page_of(folder: Path) -> Page:
     if (folder / RESULTS).is_file() or any(folder.glob(SCORES)):
         return demo_page(folder)
@@ -89,8 +120,8 @@ def _page_of(folder: Path) -> Page:
             return prune_page(folder, run.manifest)
         raise DataError(
             f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse`, "
-            "`inarch merge`, `inarch prune` and `inarch demo`. Name the folder that was given to "
-            "them as --out"
+            "`inarch merge`, `inarch prune`, `inarch spans` and `inarch demo`. Name the "
+            "folder that was given to them as --out"
         )
     raise DataError(
         f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "

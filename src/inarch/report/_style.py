@@ -8,11 +8,11 @@ COLOURS = """
 :root { color-scheme: light dark;
   --ground: #fbfbf9; --text: #1d2125; --soft: #5b636b; --rule: #dcdfe2; --card: #ffffff;
   --accent: #0a5fa5; --second: #b34700; --quiet: #7a838c; --cell: #0a5fa5; --below: #d06a1c;
-  --warn: #fdf1dc; }
+  --warn: #fdf1dc; --mark: #fbdcb8; }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #14171a; --text: #e6e8ea; --soft: #a3abb3; --rule: #343a40; --card: #1b1f23;
   --accent: #6fb3ee; --second: #f0a060; --quiet: #858e97; --cell: #4088c4; --below: #a85a20;
-  --warn: #3a2f1a; } }
+  --warn: #3a2f1a; --mark: #6b4218; } }
 """
 
 MARKS = """
@@ -36,6 +36,8 @@ svg .line2 { stroke: var(--soft); stroke-dasharray: 2 3; }
 svg .context { stroke: var(--rule); stroke-width: 1.5; }
 svg .label0 { fill: var(--accent); } svg .label1 { fill: var(--second); }
 svg .label2 { fill: var(--soft); }
+svg .cell.quiet { fill: var(--quiet); fill-opacity: .55; } svg .thin { stroke-width: 1; }
+svg circle.few { fill: var(--card); stroke: var(--accent); stroke-width: 1.5; fill-opacity: 1; }
 """
 
 PAGE = """
@@ -70,6 +72,14 @@ details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
 .tokens span { border: 1px solid var(--rule); background: var(--card); border-radius: .25rem;
   padding: .1rem .25rem; margin-right: .15rem; white-space: pre-wrap;
   font: .85rem ui-monospace, monospace; }
+.posts { padding-left: 0; list-style: none; }
+.posts li { max-width: 52rem; padding: .7rem 0; border-top: 1px solid var(--rule); }
+.posts p { margin: 0; max-width: none; } .posts .note { margin-top: .25rem; }
+.post { white-space: pre-wrap; unicode-bidi: plaintext; line-height: 1.7; }
+mark { background: var(--mark); color: inherit; border-radius: .2rem; padding: .1rem 0; }
+u { text-decoration: underline 2px var(--accent); text-underline-offset: .22em; }
+label { cursor: pointer; } main:has(#veil:checked) .bare { display: none; }
+main:has(#veil:not(:checked)) .veiled { display: none; }
 @media (max-width: 32rem) { table { font-size: .78rem; } th, td { padding-right: .4rem; } }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; }
