@@ -205,6 +205,18 @@ def test_no_prompt_of_sft_is_one_of_preferences(built):
     assert not learnt & compared
 
 
+def test_a_prompt_that_stands_there_twice_is_in_one_part(world, tmp_path):
+    path = tmp_path / "twice.jsonl"
+    texts = [*PROMPTS, *PROMPTS[::-1]]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    settings = recipe(world, prompts=str(path))
+    draft = align_build._draft(settings, tmp_path / "out")
+    assert [row.messages[0].content for row in draft.prompts] == PROMPTS
+    assert draft.unread == {"prompts that stand there twice": 9}
+    assert len(draft.for_sft) == 3
+    assert align_build.plan(settings)["prompts"] == 9
+
+
 def test_wrpo_trains_on_what_was_built(built, tmp_path):
     out, told = built
     data = {"path": str(out / "triples.jsonl"), "max_tokens": 128, "max_prompt_tokens": 64}
@@ -432,7 +444,7 @@ def test_without_any_answer_there_is_no_sft(world, tmp_path, monkeypatch):
 
 
 def test_identical_answers_of_the_target_give_no_rows(world, tmp_path):
-    greedy = recipe(world, sampling={"max_new_tokens": 6, "temperature": 0.0})
+    greedy = recipe(world, sampling={"max_new_tokens": 6, "top_k": 1})
     told = r"found no triples \(6 prompts to which all answers of the target are one text\)"
     with pytest.raises(DataError, match=told):
         align_build.run(greedy, tmp_path / "out")
@@ -469,6 +481,7 @@ def test_too_few_prompts(world, tmp_path):
             "prompts.reference has no effect on a reward model",
         ),
         ({"samples": 1}, "greater than or equal to 2"),
+        ({"sampling": {"temperature": 0.0}}, "temperature 0 makes all samples of a model one"),
         ({"sft": {"max_tokens": 64, "max_prompt_tokens": 64}}, "so that an answer has room"),
     ],
 )
@@ -492,5 +505,5 @@ def test_a_plan_counts_answers(world):
     assert found["answers of mine, after SFT"] == 18
     # Per answer: a prompt of its bytes / 4 + 4 tokens at 1, and 6 tokens at 10, in millionths.
     prompts = sum(len(text.encode()) // 4 + 4 for text in PROMPTS)
-    assert found["cost"] == f"at most {(3 * prompts + 27 * 60) / 1e6:.2f}"
+    assert found["cost of sources"] == f"at most {(3 * prompts + 27 * 60) / 1e6:.2f}"
     assert "unknown" in str(align_build.plan(recipe(world, prompts="org/dataset"))["prompts"])

@@ -277,7 +277,9 @@ def test_a_chat_of_several_turns(world: Path, tmp_path: Path, monkeypatch):
     turns = [("system", "s"), ("user", "u 你"), ("assistant", "a"), ("user", "v")]
     chat = [{"role": role, "content": content} for role, content in turns]
     spelled = "\n\nHuman: u\n\nAssistant: a\n\nHuman: v\n\nAssistant:"
-    path = write_jsonl(tmp_path / "chats.jsonl", [{"prompt": chat}, {"prompt": spelled}])
+    begun = f"{spelled} It"
+    asked = [{"prompt": text} for text in (chat, spelled, begun)]
+    path = write_jsonl(tmp_path / "chats.jsonl", asked)
     seft.run(recipe(world, prompts=path, rounds=["external"]), tmp_path / "out")
     prompts = sorted((tuple(prompt) for prompt, _ in shown), key=len)
     assert prompts == [(("user", "u"), ("assistant", "a"), ("user", "v")), tuple(turns)]

@@ -6,7 +6,7 @@ of ``messages`` or ``chosen`` before the last answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import PositiveInt, model_validator
@@ -72,6 +72,22 @@ def read_prompts(settings: PromptSettings, dropped: Dropped) -> Iterator[PromptR
             dropped.add("rows with an empty prompt", where)
         else:
             yield PromptRow(where, messages, reference)
+
+
+def once(rows: Iterable[PromptRow], dropped: Dropped) -> Iterator[PromptRow]:
+    """Yield each prompt where it stands first, so that no two parts of a file share one.
+
+    Args:
+        rows: In the order of the file.
+        dropped: Counts the others.
+    """
+    seen: set[tuple[Message, ...]] = set()
+    for row in rows:
+        if row.messages in seen:
+            dropped.add("prompts that stand there twice", row.where)
+        else:
+            seen.add(row.messages)
+            yield row
 
 
 def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from inarch.align._candidates import first_part
-from inarch.align._prompts import PromptRow, read_prompts
+from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped
 from inarch.flows._align_build_settings import BuildRun
 from inarch.flows._plan import num_weights, operations_per_s
@@ -27,11 +27,11 @@ def plan(settings: BuildRun) -> dict[str, object]:
     facts: dict[str, object] = {"rows": settings.choose.form, "scorer": settings.scorer.kind}
     names = [source.name for source in settings.sources]
     if not Path(settings.prompts.path).exists():
-        costs = ("prompts", "for SFT", "answers", "cost", "disk", "memory", "time")
+        costs = ("prompts", "for SFT", "answers", "cost of sources", "disk", "memory", "time")
         return (
             facts | {"sources": names, "samples": settings.samples} | dict.fromkeys(costs, _UNKNOWN)
         )
-    prompts = list(read_prompts(settings.prompts, Dropped()))
+    prompts = list(once(read_prompts(settings.prompts, Dropped()), Dropped()))
     num_sft = len(first_part(len(prompts), settings.sft.share, settings.sft.seed))
     num_rest = len(prompts) - num_sft if settings.choose.form == "triples" else 0
     facts |= {"prompts": len(prompts), "for SFT": num_sft}
@@ -70,7 +70,7 @@ def _costs(
     device = device_of(settings)
     seconds = round(operations / operations_per_s(device))
     return {
-        "cost": _price(settings, num_asked, per_prompt),
+        "cost of sources": _price(settings, num_asked, per_prompt),
         "disk": f"{more}at most {disk / 2**30:.2g} GiB",
         "memory": f"{more}{max(memory, default=0) / 2**30:.2g} GiB and activations",
         "time": f"{more}at most {timedelta(seconds=seconds)} on {device}, without endpoints and"

@@ -85,6 +85,11 @@ class BuildRun(Settings):
                 "scorer.check compares with a reference; name its column as prompts.reference",
             ),
             (
+                self.sampling.temperature == 0,
+                "sampling.temperature 0 makes all samples of a model one text, of which no row can"
+                " be made; give one above 0",
+            ),
+            (
                 self.scorer.reward_model is not None and has_reference,
                 "prompts.reference has no effect on a reward model; take it out",
             ),

@@ -57,7 +57,10 @@ def rating(outcome: Reply | Failure) -> Result:
         return NoScore(f"the judge did not answer: {outcome.reason}")
     found = _RATING.findall(outcome.text)
     if not found:
-        return NoScore("the judge gave no rating of the form [[5]]")
+        return NoScore(
+            "the judge gave no rating of the form [[5]]; as its reply is kept, it is"
+            " not asked again"
+        )
     number = float(found[-1])
     if not LOWEST <= number <= HIGHEST:
         return NoScore(f"the judge rated {number:g}, expected {LOWEST:g} to {HIGHEST:g}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from inarch.align._prompts import PromptRow, read_prompts
+from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._ranked import as_chat
 from inarch.align._rows import Dropped
 from inarch.errors import DataError
@@ -32,17 +32,13 @@ def fresh_prompts(settings: SeftRun) -> list[Fresh]:
     Raises:
         DataError: The rounds want more prompts than there are.
     """
-    dropped, seen, rows = Dropped(), set(), []
+    dropped, rows = Dropped(), []
     with track(f"reading {settings.prompts.path}", None, "prompts") as advance:
-        for row in read_prompts(settings.prompts, dropped):
-            chat = row.messages
-            if len(chat) == 1 and chat[0].role == "user":
-                chat = as_chat(chat[0].content)
-            if chat in seen:
-                dropped.add("prompts that stand there twice", row.where)
+        for row in once(map(_with_turns, read_prompts(settings.prompts, dropped)), dropped):
+            if row.messages[-1].role == "assistant":
+                dropped.add("prompts that end with words of the assistant's", row.where)
                 continue
-            seen.add(chat)
-            rows.append(row._replace(messages=chat))
+            rows.append(row)
             advance(1)
     for why, number in dropped.items():
         logger.warning("%s: %d %s are left out", settings.prompts.path, number, why)
@@ -54,6 +50,14 @@ def fresh_prompts(settings: SeftRun) -> list[Fresh]:
         drawn, order = order[:size], order[size:]
         rounds.append(_fresh([rows[i] for i in drawn], drawn))
     return rounds
+
+
+def _with_turns(row: PromptRow) -> PromptRow:
+    """Return a prompt with the turns that its text spells, as a reviser's lessons have them."""
+    first = row.messages[0]
+    if len(row.messages) == 1 and first.role == "user":
+        return row._replace(messages=as_chat(first.content))
+    return row
 
 
 def _sizes(settings: SeftRun, num_prompts: int) -> list[int]:

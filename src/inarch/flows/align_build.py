@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from inarch.align._candidate_statistics import Statistics
 from inarch.align._candidates import Candidate, Pair, Triple, best, first_part, pair, triple, winner
-from inarch.align._prompts import PromptRow, read_prompts
+from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped, check_template
 from inarch.errors import DataError
 from inarch.flows import align
@@ -97,7 +97,7 @@ class _Draft(NamedTuple):
 
 def _draft(settings: BuildRun, out: Path) -> _Draft:
     unread = Dropped()
-    prompts = tuple(read_prompts(settings.prompts, unread))
+    prompts = tuple(once(read_prompts(settings.prompts, unread), unread))
     for_sft = first_part(len(prompts), settings.sft.share, settings.sft.seed)
     if not 0 < len(for_sft) < len(prompts):
         raise DataError(
