@@ -118,15 +118,15 @@ def _write_rows(settings: SeftRun, name: str, path: Path, opened: Stage) -> None
     made = reviser_lessons(found, own.form, generator, keeps=keeps)
     limit = fitted(settings.reviser_run(name, str(path))).data.max_tokens
     rows = list(as_answers(made.rows, own.form))
-    reasons = [_too_long(row, tokenizer, limit) for row in rows]
-    dropped.update(filter(None, reasons))
-    write_jsonl(path, (row for row, why in zip(rows, reasons, strict=True) if not why))
+    objections = [_too_long(row, tokenizer, limit) for row in rows]
+    dropped.update(filter(None, objections))
+    write_jsonl(path, (row for row, why in zip(rows, objections, strict=True) if not why))
     for why, number in (+dropped).items():
         logger.warning("%s: %d %s are left out", own.data.path, number, why)
     opened.note(
         gaps=made.thresholds,
         label_counts=dict(zip(own.form.labels.names, made.counts, strict=True)),
-        num_rows=reasons.count(""),
+        num_rows=objections.count(""),
         dropped=dict(+dropped),
     )
 
