@@ -104,6 +104,9 @@ def test_verbs_and_flags_are_frozen():
             *("--style", "--json", "--out"),
         ],
         "mtbench": ["--judgments", "--questions", "--references", "--json", "--out"],
+        "likelihood": [
+            *("--model", "--text", "--window", "--stride", "--joined", "--json", "--out", "--set"),
+        ],
         "compare": ["a", "b", "--candidates", "--any-protocol", "--json"],
     }
     assert surface(command.commands["spans"]) == {

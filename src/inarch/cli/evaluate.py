@@ -18,6 +18,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Also write a result per model, to compare."),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set bos=once."),
+]
 
 
 @app.command()
@@ -152,6 +156,44 @@ def mtbench(
         typer.echo(json.dumps(numbers, ensure_ascii=False))
     else:
         show_mtbench(found)
+
+
+@app.command()
+def likelihood(  # noqa: PLR0913  (a flag each)
+    model: Annotated[list[str], typer.Option("--model", help="Folder or hub id; repeat it.")],
+    text: Annotated[
+        Path, typer.Option("--text", help="A .txt, or rows with `text`: .jsonl, .json, .parquet.")
+    ],
+    window: Annotated[
+        int | None, typer.Option("--window", help="Tokens read together; default: all positions.")
+    ] = None,
+    stride: Annotated[
+        str, typer.Option("--stride", metavar="N|chunked", help="New tokens per window.")
+    ] = "chunked",
+    joined: Annotated[
+        bool, typer.Option("--joined", help="Join the texts, as papers and guides do.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per model, each on a line.")
+    ] = False,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Bits per byte, and perplexity per byte, word and token, of a model over texts."""
+    from inarch.cli.show_evaluate import show_likelihood
+    from inarch.flows import evaluate_likelihood as flow
+    from inarch.settings import load
+
+    flags = [f"stride={stride}"] if stride != "chunked" else []
+    flags += [] if window is None else [f"window={window}"]
+    flags += ["joined=true"] if joined else []
+    settings = load(flow.LikelihoodRun, None, [*(set_ or ()), *flags])
+    rows = list(flow.run(model, text, settings, out).numbers())
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        show_likelihood(rows)
 
 
 @app.command()

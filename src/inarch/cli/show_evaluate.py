@@ -1,7 +1,7 @@
 """What `inarch evaluate` prints for people."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -78,6 +78,29 @@ def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
             Text(name), *(_rating(score.by_category.get(name)) for score in scores.values())
         )
     output.print(parts)
+
+
+def show_likelihood(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print bits per byte and perplexities, a row per model."""
+    first = rows[0]
+    units = [u for u in ("byte", "word", "token") if first[f"{u}_perplexity"] is not None]
+    bits = ["bits per byte"] * (first["bits_per_byte"] is not None)
+    table = _table("Likelihood", "model", *bits, *(f"perplexity per {u}" for u in units), "tokens")
+    for row in rows:
+        table.add_row(
+            Text(row["model"]),
+            *(f"{row['bits_per_byte']:.4f}" for _ in bits),
+            *(_perplexity(row[f"{unit}_perplexity"]) for unit in units),
+            f"{row['n_tokens']:,.0f}",
+        )
+    output.print(table)
+    output.print(
+        f"{first['reading']}; first token: {first['first_token']}", highlight=False, markup=False
+    )
+
+
+def _perplexity(number: float | None) -> str:
+    return "" if number is None else f"{number:,.4f}" if number < 1e6 else f"{number:.4g}"
 
 
 def show_comparison(found: "Comparison") -> None:

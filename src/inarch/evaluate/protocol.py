@@ -19,7 +19,9 @@ from inarch.settings import Settings, validate
 
 FORMAT = "inarch evaluation 1"
 
-Benchmark = Literal["alpaca_eval2", "arena_hard", "mt_bench"]
+Benchmark = Literal[
+    "alpaca_eval2", "arena_hard", "mt_bench", "likelihood", "multiple_choice", "generate", "lm_eval"
+]
 
 
 class ProtocolRecord(Settings):
@@ -36,6 +38,12 @@ class ProtocolRecord(Settings):
     """Whose answers the model is compared with."""
     references: str = ""
     """Reference answers that the judge was shown."""
+    data: str = ""
+    """Name and digest of the texts or questions."""
+    reading: str = ""
+    """How the model reads them: windows, tokens in front, prompts."""
+    tokens: str = ""
+    """Digest of the tokens that a score is per, where it is: it compares for the same ones only."""
 
 
 class PromptScore(NamedTuple):
@@ -98,7 +106,7 @@ def load_result(path: Path) -> Result:
     Raises:
         DataError: The file is absent, cut or something else; the row is named.
     """
-    remedy = "write it with inarch evaluate alpaca|arena|mtbench ... --out DIR"
+    remedy = "write it with inarch evaluate alpaca|arena|mtbench|likelihood|tasks ... --out DIR"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,0 +1,113 @@
+"""Log-probs of continuations under a model, summed, at the least work that is exact.
+
+Rows of like length run together, filled up on the right, where a causal model does not look; so no
+number depends on the batch but for rounding. Answers to one prompt run behind one copy of it, if
+the model passes the trial of `inarch.align`. No logits exist but of a few scored positions.
+
+Shapes: K = continuations of a row, A = of a batch, N = their tokens, R = rows that the model reads,
+W = their width, D = hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inarch.align._layout import PADDED, Batch, Layout, Sequences, batch_of
+from inarch.align._logps import chunked_logps
+from inarch.align._masks import model_inputs
+from inarch.align._trial import layout_for
+from inarch.numerics import Head, run_with_head
+
+TRIAL_ROWS = 16
+"""Forwards of a longest row that the trial of a layout takes, about."""
+CHUNK_LOGITS = 2**20
+"""Logits of a chunk: 4 MiB of float32, which stay in a cache."""
+
+
+def summed_logps(
+    model: Any,
+    rows: Sequence[Sequences],
+    batch_tokens: int,
+    advance: Callable[[int], None] = lambda number: None,
+) -> list[NDArray[np.float64]]:
+    """Return for each row the log-probs of its continuations, in nats, ``[K]``.
+
+    Args:
+        model: A causal LM in evaluation mode, on its device.
+        rows: Prompts of one token or more, and continuations of one token or more.
+        batch_tokens: Tokens that run together, padding included; a longer row runs alone.
+        advance: Called with the number of rows just finished.
+    """
+    layout = _layout(model, rows)
+    sums: list[Any] = [None] * len(rows)
+    for numbers in _batches(rows, layout, batch_tokens):
+        found_BK = _score(model, [rows[number] for number in numbers], layout)
+        for number, found_K in zip(numbers, found_BK, strict=True):
+            sums[number] = found_K
+        advance(len(numbers))
+    return sums
+
+
+def _layout(model: Any, rows: Sequence[Sequences]) -> Layout:
+    """Return a layout that shares prompts, where that saves more than its trial takes."""
+    several = [row for row in rows if len(row.answers) > 1]
+    saved = sum(_padded(row) - _shared(row) for row in several)
+    longest = max(several, key=_padded, default=None)
+    if longest is None or saved < TRIAL_ROWS * _padded(longest):
+        return PADDED
+    return layout_for("auto", model, [longest])
+
+
+def _batches(rows: Sequence[Sequences], layout: Layout, batch_tokens: int) -> Iterator[list[int]]:
+    """Yield the numbers of rows that run together: equally many continuations, like lengths."""
+    size = _shared if "shared" in layout.kinds else _padded
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].answers), size(rows[i]), -i))
+    batch: list[int] = []
+    for number in reversed(order):  # the longest first, which tells at once if memory is short
+        first = batch[0] if batch else number
+        fits = (len(batch) + 1) * size(rows[first]) <= batch_tokens
+        if batch and not (fits and len(rows[first].answers) == len(rows[number].answers)):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _padded(row: Sequences) -> int:
+    """Return the tokens of a row in which each continuation has a copy of the prompt."""
+    longest = max(len(p) + len(a) - 1 for p, a in zip(row.prompts, row.answers, strict=True))
+    return longest * len(row.answers)
+
+
+def _shared(row: Sequences) -> int:
+    return len(row.prompts[0]) + sum(len(answer) - 1 for answer in row.answers)
+
+
+@torch.no_grad()
+def _score(model: Any, rows: Sequence[Sequences], layout: Layout) -> NDArray[np.float64]:
+    """Return the sums of a batch, ``[B, K]``."""
+    batch = {name: value.to(model.device) for name, value in batch_of(rows, layout).items()}
+
+    def at_head(hidden_RWD: Tensor, head: Head) -> Tensor:
+        hidden_ND = hidden_RWD.flatten(0, 1)[batch["flat_N"]]
+        size = None if hidden_RWD.is_cuda else max(1, CHUNK_LOGITS // head.width)
+        return chunked_logps(hidden_ND, head, batch["labels_N"], chunk=size)
+
+    logps_N = run_with_head(model, _inputs(model, batch), at_head)
+    sums_A = np.zeros(len(batch["lengths_A"]))
+    np.add.at(sums_A, batch["answer_N"].cpu().numpy(), logps_N.cpu().double().numpy())
+    return sums_A.reshape(-1, len(rows)).T
+
+
+def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
+    """Return what the model reads; without a mask where only what stands behind is padding."""
+    if "units_RW" in batch:
+        return model_inputs(model, batch)
+    return {"input_ids": batch["input_ids"]}
