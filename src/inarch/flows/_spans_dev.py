@@ -101,7 +101,7 @@ def dev_score(model: SpanModel, coder: Coder, posts: Sequence[Post]) -> dict[str
 
 
 def write_dev(out: Path, tagger: Tagger, posts: Sequence[Post], dev: Sequence[Post]) -> None:
-    """Write what is known of a tagger on the development set, baselines beside it.
+    """Write what is known of a tagger on the development set, and keep the baselines beside it.
 
     Args:
         out: Run folder.
@@ -118,7 +118,7 @@ def write_dev(out: Path, tagger: Tagger, posts: Sequence[Post], dev: Sequence[Po
         micro_character_f1(mine, want),
         micro_word_f1(texts, mine, want),
         error_kinds(mine, want),
-        tuple(baselines(posts, dev, mine)) if has_spans else (),
+        tuple(baselines(posts, dev, mine, out)) if has_spans else (),
         {},
         Calibration("tokens", token_reliability(tagger, dev)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,19 @@ from inarch.report._html import Markup, join, tag
 from inarch.report._page import Part, paragraph
 from inarch.report._words import count
 from inarch.spans.errors import error_kinds
+from inarch.spans.fairness import IDENTITIES
 from inarch.spans.veil import Veil, marked_words
 
 _LONGEST, _BEFORE = 1500, 200
 """Characters of a post that are shown, and how many of them before the first mark."""
+
+
+REVEAL = tag("code", "inarch report --reveal")
+_VEILED = join([
+    "Of words that are marked, here or elsewhere in the file, one letter is left, as of those that "
+    "the lexicon knows; others can be read. ",
+    REVEAL, " shows all.",
+])  # fmt: skip
 
 
 class Posts(NamedTuple):
@@ -37,13 +46,18 @@ class Look(NamedTuple):
     """Put the words in, too; otherwise the page holds veiled ones only."""
 
 
-def worst(path: Path, num_posts: int) -> Posts:
+def worst(path: Path, num_posts: int, words: Iterable[str] = ()) -> Posts:
     """Return the posts with the lowest F1; of those alike, with the most wrong characters first.
+
+    Args:
+        path: ``scored.jsonl``.
+        num_posts: At most so many.
+        words: To veil, in lower case, beside those that are marked in the file.
 
     Raises:
         DataError: The file cannot be read, or a line of it is something else.
     """
-    known: set[str] = set()
+    known = set(words).difference(IDENTITIES)
     total = 0
 
     def ranked() -> Iterator[tuple[float, int, int, Mapping[str, Any]]]:
@@ -62,9 +76,9 @@ def posts_view(posts: Posts, look: Look) -> list[Part]:
     """Return the posts, under a line that says what is seen."""
     if not posts.rows:
         return [paragraph("The files hold no texts, so there is nothing to show.", kind="note")]
-    shown = count(len(posts.rows))
+    shown, total = count(len(posts.rows)), count(posts.total)
     legend = join([
-        f"The worst {shown} of {count(posts.total)}. ",
+        f"All {total}, the worst first. " if shown == total else f"The worst {shown} of {total}. ",
         tag("u", "Underlined"), ": gold. ",
         tag("mark", "Highlighted"), ": predicted, the score as its tooltip. ",
         tag("mark", tag("u", "Both")), ": right.",
@@ -80,12 +94,6 @@ def posts_view(posts: Posts, look: Look) -> list[Part]:
         paragraph(over or _VEILED, kind=None if over else "note"),
         tag("ol", *items, class_="posts"),
     ]
-
-
-_VEILED = (
-    "Of words that are marked, here or in any post of the file, one letter is left; what nobody "
-    "marked can be read. `inarch report --reveal` shows all."
-)
 
 
 def _item(row: Mapping[str, Any], veil: Veil, reveal: bool) -> Markup:

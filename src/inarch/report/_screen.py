@@ -7,7 +7,7 @@ from typing import Any
 
 from inarch.report._html import table
 from inarch.report._page import Page, Part, figures_of, fold, heading, paragraph, settings_table
-from inarch.report._posts import Look
+from inarch.report._posts import REVEAL, Look
 from inarch.report._runs import Run, read_json
 from inarch.report._spans_plots import bars
 from inarch.report._svg import Figure
@@ -19,8 +19,8 @@ _DRAWN = 20
 """Strings that are drawn; the others are in a table."""
 _DONE = {
     "flag": "All rows are kept, and say what was found in them.",
-    "drop": "They are left out; `changed.jsonl` keeps them.",
-    "mask": "They are kept with a mask over what was found; `changed.jsonl` keeps the originals.",
+    "drop": "They are left out; changed.jsonl keeps them.",
+    "mask": "They are kept with a mask over what was found; changed.jsonl keeps the originals.",
 }
 
 
@@ -85,8 +85,8 @@ def _strings(found: Mapping[str, Any], look: Look) -> list[Part]:
     figure: Figure = bars(("strings", "Commonest strings", alt), drawn)
     parts: list[Part] = [heading("What"), (figure,)]
     if not look.reveal:
-        words = "One letter of each word is left. `inarch report --reveal` shows all of them."
-        parts.insert(1, paragraph(words, kind="note"))
+        words = ("One letter of each word is left. ", REVEAL, " shows all.")
+        parts.insert(1, paragraph(*words, kind="note"))
     if len(rows) > _DRAWN:
         others = [(name, text) for name, _, text in rows]
         parts.append(fold(f"All {len(rows)}", table(["", "spans"], others, "Commonest strings")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from inarch.report._posts import Look, posts_view, worst
 from inarch.report._runs import Run, read_json
 from inarch.report._spans_plots import bars, calibration_plot
 from inarch.report._svg import Figure, Line, lines
-from inarch.report._words import count, duration, percent
+from inarch.report._words import count, duration, listed, percent
 
 SCORES, ROWS, EPOCHS = "scores.json", "scored.jsonl", "dev.jsonl"
 _KINDS = {
@@ -36,13 +36,15 @@ def score_page(run: Run, look: Look) -> Page:
     """Return the page of predictions that were scored."""
     settings = run.manifest.get("settings") or {}
     title = f"Spans scored: {Path(settings.get('predicted', run.name)).name}"
-    return Page(title, [*_found(run, look, "the posts"), _repeat(run)])
+    return Page(title, [*_found(run, look, ""), _repeat(run)])
 
 
 def train_page(run: Run, look: Look) -> Page:
     """Return the page of a tagger that is trained, or on its way."""
     title = f"Tagger: {run.name}"
-    return Page(title, [*_found(run, look, "the development set"), *_training(run), _repeat(run)])
+    return Page(
+        title, [*_found(run, look, " of the development set"), *_training(run), _repeat(run)]
+    )
 
 
 def _found(run: Run, look: Look, where: str) -> list[Part]:
@@ -61,8 +63,14 @@ def _found(run: Run, look: Look, where: str) -> list[Part]:
         fold("The kinds of mistakes", _kinds(found)),
         *_bins(found),
         heading("Posts"),
-        *posts_view(worst(run.folder / ROWS, look.num_posts), look),
+        *posts_view(worst(run.folder / ROWS, look.num_posts, _lexicon(run)), look),
     ]
+
+
+def _lexicon(run: Run) -> Iterable[str]:
+    """Return the words of the baseline, where the folder keeps it: they are veiled, too."""
+    path = run.folder / "lexicon" / "lexicon.json"
+    return read_json(path).get("ratios", ()) if path.is_file() else ()
 
 
 def _nothing(run: Run) -> str:
@@ -78,23 +86,22 @@ def verdict(found: Mapping[str, Any], where: str) -> str:
     """Return in two sentences how good a tagger is, and whether it beats what stands beside it."""
     own = found["official"]
     said = (
-        f"The F1 of characters is {_with_error(own['f1'], own['standard_error'])},"
-        f" mean over {where}, {count(own['n'])} of them."
+        f"The F1 of characters is {_with_error(own['f1'], own['standard_error'])}, the mean over"
+        f" {count(own['n'])} posts{where}."
     )
     if own["f1_empty"] is not None and own["f1_nonempty"] is not None:
         said += (
             f" Of those without a gold span, {percent(own['f1_empty'])} are left alone; of the"
             f" others the mean is {own['f1_nonempty']:.4f}."
         )
+    told: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
     for other in found["beside"]:
-        better = other["better"]
-        gap, name = better["difference"], Path(other["name"]).name
-        if better["p"] < _SURE:
-            word = "better" if gap > 0 else "worse"
-            said += f" It is {word} than {name} by {abs(gap):.4f} (p = {better['p']:.4f})."
-        else:
-            said += f" It cannot be told apart from {name} (p = {better['p']:.2f})."
-    return said
+        gap, p = other["better"]["difference"], other["better"]["p"]
+        word = "not told apart from" if p >= _SURE else "better than" if gap > 0 else "worse than"
+        by = "" if p >= _SURE else f"by {abs(gap):.4f}, "
+        told[word].append(f"{Path(other['name']).name} ({by}p = {p:.4f})")
+    known = [f"{word} {listed(names)}" for word, names in told.items() if names]
+    return f"{said} It is {'; '.join(known)}." if known else said
 
 
 def _facts(run: Run, found: Mapping[str, Any]) -> Markup:
@@ -119,21 +126,22 @@ def _skipped(found: Mapping[str, Any]) -> list[Part]:
 
 
 def _scores(found: Mapping[str, Any]) -> Markup:
-    rows = [("this tagger", *_cells(found["official"]), "", "")]
+    rows: list[tuple[str, ...]] = [("this tagger", *_cells(found["official"]))]
+    head = ["", "F1", "posts without a span", "with one"]
+    note = "Mean over posts, ± its standard error."
+    if found["beside"]:
+        rows[0] += ("", "")
+        head += ["this one is better by", "p"]
+        note += " Better by: mean difference per post; p: paired permutation test, two-sided."
     for other in found["beside"]:
         better = other["better"]
         gap = f"{better['difference']:+.4f}".replace("-", "−")
         error = _number(better["standard_error"])
         cells = (*_cells(other["score"]), f"{gap} ± {error}", f"{better['p']:.4f}")
         rows.append((Path(other["name"]).name, *cells))
-    head = ["", "F1", "posts without a span", "with one", "this one is better by", "p"]
     words = found["micro_word_f1"]
-    note = (
-        "Mean over posts, ± its standard error. Better by: mean difference per post; p: paired"
-        f" permutation test, two-sided. F1 over all characters together: "
-        f"{found['micro_character_f1']:.4f}"
-        + ("." if words is None else f"; over all words: {words:.4f}.")
-    )
+    note += f" F1 over all characters together: {found['micro_character_f1']:.4f}"
+    note += "." if words is None else f"; over all words: {words:.4f}."
     return table(head, rows, "F1 of characters, the score of SemEval-2021 Task 5", note)
 
 
@@ -201,21 +209,26 @@ def _training(run: Run) -> list[Part]:
     figures = []
     loss = run.curve("loss")
     if loss:
-        extent = sorted(value for _, value in loss)[int(0.98 * (len(loss) - 1))]
-        inside = tuple((step, min(value, extent)) for step, value in loss)
+        unit = "row" if (run.manifest.get("settings") or {}).get("loss") == "crf" else "token"
         alt = f"Loss over training, from {loss[0][1]:.3g} to {loss[-1][1]:.3g}"
-        figures.append(lines(("loss", "Loss", alt), [Line("", inside)], "nats per item", extent))
-    if epochs:
+        most = max(value for _, value in loss)
+        figures.append(lines(("loss", "Loss", alt), [Line("", loss)], f"per {unit}", most))
+    if len(epochs) > 1:
         points = tuple((float(row["step"]), float(row["f1"])) for row in epochs)
         told = ", ".join(f"{value:.4f} at step {step:g}" for step, value in points)
         what = ("dev", "F1 of characters, development set", f"After each epoch: {told}")
         figures.append(lines(what, [Line("", points)], "F1", max(f1 for _, f1 in points)))
     if not figures:
         return []
-    best = max(epochs, key=lambda row: row["f1"], default=None)
-    kept = "" if best is None else f"The weights of step {count(best['step'])} are kept. "
-    note = f"{kept}It was chosen by the posts of this page, which flatters it there."
-    return [heading("Training"), tuple(figures), *([paragraph(note)] if best else [])]
+    parts: list[Part] = [heading("Training"), tuple(figures)]
+    if epochs:
+        best = max(epochs, key=lambda row: row["f1"])
+        words = (
+            f"The weights of step {count(best['step'])} are kept. They were chosen by the posts of"
+            " this page, which flatters them here."
+        )
+        parts.append(paragraph(words))
+    return parts
 
 
 def _repeat(run: Run) -> Markup:

@@ -10,7 +10,7 @@ from inarch.report._html import Markup, join, tag
 from inarch.report._svg import WIDTH, Figure, shorten
 from inarch.report._words import count
 
-_STEP, _THICK = 20, 13
+_STEP, _THICK = 24, 15
 _LEFT, _RIGHT, _TOP, _SIDE = 40, WIDTH - 8, 24, 200
 """Of the reliability plot: its left and right end, where it begins, its height."""
 _COUNTS = 44
@@ -33,7 +33,7 @@ def bars(
         good: Names of bars in the first colour; the others have the second.
         left: Width of the names.
     """
-    wide = WIDTH - left - 8 - 7 * max((len(text) for *_, text in rows), default=0)
+    wide = WIDTH - left - 8 - 8 * max((len(text) for *_, text in rows), default=0)
     most = max((number for _, number, _ in rows), default=0) or 1
     body = []
     for i, (name, number, text) in enumerate(rows):
@@ -43,9 +43,9 @@ def bars(
         full = None if shown == name else tag("title", name)
         bar = {"x": f"{left:g}", "y": y + 2, "width": f"{length:.1f}", "height": _THICK}
         body += [
-            tag("text", full, shown, x=f"{left - 6:g}", y=y + 13, class_="end"),
+            tag("text", full, shown, x=f"{left - 6:g}", y=y + 14, class_="end"),
             tag("rect", **bar, rx=2, class_=kind),
-            tag("text", text, x=f"{left + length + 5:.1f}", y=y + 13, class_="quiet"),
+            tag("text", text, x=f"{left + length + 5:.1f}", y=y + 14, class_="quiet"),
         ]
     return Figure(*figure, _STEP * len(rows) + 4, join(body))
 
@@ -111,7 +111,7 @@ def _counts(bins: Sequence[Mapping[str, Any]], x: Any) -> list[Markup]:
         _text(x(0), floor + 14, "0", "axis"),
         _text(x(1), floor + 14, "1", "axis end"),
         _text(x(0.5), floor + 29, "score", "axis middle"),
-        _text(_LEFT - 6, floor, "number", "axis tiny end"),
+        _text(_LEFT - 6, floor, "count", "axis tiny end"),
     ]
     return body
 

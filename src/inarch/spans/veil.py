@@ -39,6 +39,8 @@ class Veil:
         firsts = {strip_range(text, *mark)[0] for mark in marks}
         for word in WORD.finditer(text):
             start, end = word.span()
+            if not (word[0].isascii() or word[0][0].isalnum()):
+                continue  # an emoji, or a part of one
             if not marked.isdisjoint(range(start, end)):
                 # Words of one letter may spell another: s-h-i-t.
                 shown = start if end - start > 1 or start in firsts else None
