@@ -2,7 +2,7 @@
 
 import json
 import sys
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_what_fails_leaves_no_scores(files):
 class Words:
     """A tagger of words by hand: what it finds, and how probable each word is."""
 
-    probability = {"fool": 0.9, "dear": 0.3}
+    probability = MappingProxyType({"fool": 0.9, "dear": 0.3})
 
     def __init__(self):
         self.coder = SimpleNamespace(encode=self.encode)

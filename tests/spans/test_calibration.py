@@ -1,5 +1,7 @@
 """How far scores are from shares, by hand and on the definition written out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def test_against_a_loop_over_edges(num_bins):
     toxic = random.random(500) < scores / 2
     edges = np.linspace(0, 1, num_bins + 1)
     ece = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = [(s, t) for s, t in zip(scores, toxic, strict=True) if low <= s < high]
         if inside:
             mean = sum(s for s, _ in inside) / len(inside)
