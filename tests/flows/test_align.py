@@ -419,7 +419,7 @@ def test_data_without_rows(world: Path, tmp_path: Path, rows: list[dict], messag
 
 def test_kto_needs_several_prompts(world: Path, tmp_path: Path):
     write(tmp_path / "one.jsonl", triples(1))
-    with pytest.raises(DataError, match="2 labelled rows with one prompt, expected several"):
+    with pytest.raises(DataError, match=r"one\.jsonl: found 2 labelled rows with one prompt"):
         align.run(recipe(world, "kto", rows={"path": str(tmp_path / "one.jsonl")}), tmp_path / "o")
 
 

@@ -461,6 +461,17 @@ def test_a_template_without_a_generation_prompt_is_refused_at_once(world, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_reference_that_is_none_is_told_before_anything_is_asked(world, tmp_path, monkeypatch):
+    rows = [{"prompt": text, "right": "1" if text == "jumps over" else "1 way"} for text in PROMPTS]
+    rows[4]["right"] = "many"
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(align_build, "answers", None)
+    prompts = {"path": str(tmp_path / "p.jsonl"), "reference": "right"}
+    settings = recipe(world, prompts=prompts, scorer={"check": {"kind": "number"}})
+    with pytest.raises(DataError, match=r"p\.jsonl:5: found the reference 'many', with no number"):
+        align_build.run(settings, tmp_path / "out")
+
+
 def test_too_few_prompts(world, tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n{"prompt": " "}\n')
     settings = recipe(world, prompts=str(tmp_path / "p.jsonl"))

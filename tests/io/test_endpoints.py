@@ -109,6 +109,10 @@ def test_a_reply_may_lack_all_but_its_text(tmp_path: Path) -> None:
     with serving(lambda body, _: bare) as fake:
         found, _ = _asked(_settings(fake.url), [_question("q")], tmp_path / "c.jsonl")
     assert found == {0: Reply(" x\n", "", "", None, None, None)}
+    odd = bare | {"usage": {"prompt_tokens": "10", "completion_tokens": {}}}
+    with serving(lambda body, _: odd) as fake:
+        found, _ = _asked(_settings(fake.url), [_question("q")], tmp_path / "odd.jsonl")
+    assert found == {0: Reply(" x\n", "", "", None, None, None)}
 
 
 def test_an_empty_answer_with_logprobs_is_a_reply(tmp_path: Path) -> None:

@@ -170,9 +170,7 @@ def tokenised(
     if any(not np.array_equal(ids[: len(prompt)], prompt) for ids in whole_ids):
         return "rows whose answers are tokenised with different prompts"
     answers = [_ended(ids[len(prompt) :], closing) for ids in whole_ids]
-    if any(np.isin(answer[:-1], closing).any() for answer in answers) or (
-        is_chat and any(_spells(text, tokenizer, closing) for text in texts)
-    ):
+    if is_chat and any(_spells(text, tokenizer, closing) for text in texts):
         return "rows with an end token inside an answer"
     if not is_chat and settings.bos:
         prompt = _with_bos(prompt, tokenizer)

@@ -19,7 +19,7 @@ def checker(settings: CheckSettings) -> Scorer:
     def score(questions: Sequence[Question]) -> Scores:
         with ThreadPoolExecutor(settings.concurrency) as pool:
             for number, question in enumerate(questions):
-                reference = _reference(question, settings.kind)
+                reference = reference_of(question, settings.kind)
                 found = pool.map(
                     lambda answer, r=reference: float(is_right(answer, r, settings)),
                     question.answers,
@@ -56,7 +56,7 @@ def last_number(text: str) -> float | None:
     return float(found[-1].replace(",", "")) if found else None
 
 
-def _reference(question: Question, kind: str) -> str:
+def reference_of(question: Question, kind: str) -> str:
     """Return the reference of a question.
 
     Raises:

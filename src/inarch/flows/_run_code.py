@@ -14,7 +14,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_FENCED = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCED = re.compile(r"```([^\n]*)\n(.*?)(?:```|\Z)", re.DOTALL)
+_PYTHON = frozenset({"", "python", "python3", "py"})
+"""What stands behind a fence that opens code to run; others show commands or output."""
 _LIMITED = """if True:
     import resource, runpy, sys
     for name, most in zip(("CPU", "AS", "FSIZE", "CORE"), map(int, sys.argv[1:])):
@@ -26,8 +28,13 @@ _LARGEST_FILE = 2**24
 
 
 def code_of(answer: str) -> str:
-    """Return the code within an answer: that between fences, one after the other, or all of it."""
-    return "\n".join(_FENCED.findall(answer)) or answer
+    """Return the code within an answer: that between fences, one after the other, or all of it.
+
+    Fences that name another language do not count, unless all do.
+    """
+    found = [(kind.strip().lower(), code) for kind, code in _FENCED.findall(answer)]
+    python = [code for kind, code in found if kind in _PYTHON]
+    return "\n".join(python or [code for _, code in found]) or answer
 
 
 def passes(code: str, test: str, timeout_s: float, memory_mib: int) -> bool:

@@ -10,13 +10,14 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from inarch.align._prompts import PromptRow
 from inarch.errors import DataError, InarchError, SettingsError
-from inarch.flows._checks import checker
+from inarch.flows._checks import checker, reference_of
 from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
 from inarch.flows._rating import judge
 from inarch.flows._reward_model import check_reward_model, reward_model
@@ -98,6 +99,17 @@ def check_scorer(settings: ScorerSettings) -> None:
         _function(settings.callable)
     if settings.reward_model is not None:
         check_reward_model(settings.reward_model.path)
+
+
+def check_references(settings: ScorerSettings, rows: Iterable[PromptRow]) -> None:
+    """Say which prompt has no reference that a check can use, before any answer is there.
+
+    Raises:
+        DataError: Names the row.
+    """
+    if settings.check is not None:
+        for row in rows:
+            reference_of(Question(row.where, row.messages, (), row.reference), settings.check.kind)
 
 
 def scorer_inputs(settings: ScorerSettings) -> dict[str, str]:

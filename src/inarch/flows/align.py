@@ -132,7 +132,10 @@ def rows_of(
         for why, number in opened.facts["dropped"].items():
             logger.warning("%s: %d %s are left out", source.path, number, why)
         digest = opened.facts["digest"]
-    return PreferenceData(AnswerRows(path), form, source.max_tokens, digest)
+    try:
+        return PreferenceData(AnswerRows(path), form, source.max_tokens, digest)
+    except DataError as error:
+        raise DataError(f"{source.path}: {error}") from None
 
 
 def _counted(row: Any, advance: Callable[[int], None]) -> Any:

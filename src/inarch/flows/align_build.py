@@ -30,7 +30,13 @@ from inarch.flows._align_build_rows import (
 from inarch.flows._align_build_settings import BuildRun, result_settings, sampling_key, source_key
 from inarch.flows._corpus import data_digest, short_digest, tokenizer_at
 from inarch.flows._question import Question
-from inarch.flows._scorers import check_scorer, scorer_inputs, scorer_key, scores_of
+from inarch.flows._scorers import (
+    check_references,
+    check_scorer,
+    scorer_inputs,
+    scorer_key,
+    scores_of,
+)
 from inarch.flows.teach import device_of
 from inarch.io.answers import AnswererSettings, answers
 from inarch.io.files import write_json
@@ -98,6 +104,7 @@ class _Draft(NamedTuple):
 def _draft(settings: BuildRun, out: Path) -> _Draft:
     unread = Dropped()
     prompts = tuple(once(read_prompts(settings.prompts, unread), unread))
+    check_references(settings.scorer, prompts)
     for_sft = first_part(len(prompts), settings.sft.share, settings.sft.seed)
     if not 0 < len(for_sft) < len(prompts):
         raise DataError(

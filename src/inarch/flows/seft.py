@@ -11,7 +11,7 @@ from typing import Any
 
 from inarch.align._rows import check_template
 from inarch.flows._corpus import data_digest, tokenizer_at
-from inarch.flows._scorers import check_scorer, scorer_inputs
+from inarch.flows._scorers import check_references, check_scorer, scorer_inputs
 from inarch.flows._seft_plan import plan
 from inarch.flows._seft_pool import Fresh, fresh_prompts
 from inarch.flows._seft_reviser import reviser_of, trained_model
@@ -38,6 +38,8 @@ def run(settings: SeftRun, out: Path) -> list[dict[str, Any]]:
         check_scorer(settings.scorer)
     check_template(tokenizer_at(settings.policy.tokenizer_path))
     pool = fresh_prompts(settings)
+    if settings.scorer is not None:
+        check_references(settings.scorer, (row for fresh in pool for row in fresh.rows))
     with stage(out, "align seft", result_settings(settings), _inputs(settings, pool)) as opened:
         told = out / "report.json"
         if opened.done:

@@ -215,10 +215,14 @@ def read_reply(text: str) -> Reply | Failure:
         content,
         reason,
         str(found.get("model") or ""),
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
         top,
     )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _top_logprobs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:

@@ -224,7 +224,8 @@ def _cost(settings: EndpointSettings, num_prompt: int, num_answer: int) -> float
 
 def _num_tokens(request: Request) -> int:
     return sum(
-        len(m.content.encode(errors="replace")) // _BYTES_PER_TOKEN + 4 for m in request.messages
+        len(m.content.encode(errors="replace")) // _BYTES_PER_TOKEN + _TOKENS_PER_TURN
+        for m in request.messages
     )
 
 
