@@ -107,11 +107,15 @@ def test_verbs_and_flags_are_frozen():
         "likelihood": [
             *("--model", "--text", "--window", "--stride", "--joined", "--json", "--out", "--set"),
         ],
+        "tasks": ["--model", "--tasks", "--limit", "--json", "--out", "--set"],
         "compare": ["a", "b", "--candidates", "--any-protocol", "--json"],
     }
     assert surface(command.commands["spans"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],
-        "tag": ["--model", "file", "--min-votes", "--decode", "--threshold", "--format"],
+        "tag": [
+            *("--model", "file", "--combine", "--min-votes", "--decode", "--threshold"),
+            "--format",
+        ],
         "export": ["model", "--out"],
         "score": ["--gold", "--pred", "--against", "--train", "--out", "--skip-bad", "--json"],
         "screen": [

@@ -197,6 +197,36 @@ def likelihood(  # noqa: PLR0913  (a flag each)
 
 
 @app.command()
+def tasks(
+    model: Annotated[list[str], typer.Option("--model", help="Folder or hub id; repeat it.")],
+    names: Annotated[
+        str, typer.Option("--tasks", metavar="A,B", help="YAML files, or names of lm-eval.")
+    ],
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Only this many questions per task.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per model and task.")
+    ] = False,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Multiple choice and written answers: tasks of files, and public ones through lm-eval."""
+    from inarch.cli.show_evaluate import show_tasks
+    from inarch.flows import evaluate_tasks as flow
+    from inarch.settings import load
+
+    flags = [] if limit is None else [f"limit={limit}"]
+    settings = load(flow.TasksRun, None, [*(set_ or ()), *flags])
+    rows = flow.run(model, [name.strip() for name in names.split(",")], settings, out)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        show_tasks(rows)
+
+
+@app.command()
 def compare(
     a: Annotated[Path, typer.Argument(help="A result, from --out of another command.")],
     b: Annotated[list[Path], typer.Argument(help="One or more that it is compared with.")],

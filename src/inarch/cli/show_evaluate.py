@@ -99,6 +99,24 @@ def show_likelihood(rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
+def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print scores, a row per model, task and metric."""
+    table = _table("Tasks", "task", "metric", "model", "score", "standard error", "questions")
+    for row in rows:
+        for name, value in row.items():
+            if name == "n" or "_stderr" in name or not isinstance(value, int | float):
+                continue
+            metric, _, rest = name.partition(",")
+            error = row.get(f"{metric}_stderr{',' * bool(rest)}{rest}")
+            table.add_row(
+                *(Text(str(part)) for part in (row["task"], name, row["model"])),
+                f"{value:.4f}",
+                f"{error:.4f}" if isinstance(error, float) else "",
+                str(row["n"] or ""),
+            )
+    output.print(table)
+
+
 def _perplexity(number: float | None) -> str:
     return "" if number is None else f"{number:,.4f}" if number < 1e6 else f"{number:.4g}"
 

@@ -83,7 +83,7 @@ def run(
     device = pick_device(settings.device)
     data = f"{text.name} {digest_file(text)}"
     found: dict[str, Likelihood] = {}
-    for name, path in zip(_names(models), models, strict=True):
+    for name, path in zip(names_of(models), models, strict=True):
         hf = load_tokenizer(path).hf
         model = load_model(path, dtype=DTYPES.get(settings.dtype), device=device)
         one = score_texts(model, hf, texts, settings)
@@ -130,7 +130,7 @@ def _positions(path: str) -> int | None:
     return max_positions(config)
 
 
-def _names(models: Sequence[str]) -> list[str]:
+def names_of(models: Sequence[str]) -> list[str]:
     """Return the last part of each path, or all of it where that is not unique."""
     last = [Path(path).name or path for path in models]
     if len(set(models)) < len(models):

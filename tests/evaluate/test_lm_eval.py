@@ -1,0 +1,238 @@
+"""The same numbers as lm-evaluation-harness on the same texts and questions, and what differs."""
+
+import json
+import math
+import random
+
+import pytest
+import torch
+from tests import tiny
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from inarch.evaluate import choices, exact_match
+from inarch.evaluate._questions import TaskSettings, read_questions
+from inarch.evaluate._texts import read_texts
+from inarch.evaluate.harness import Harness, HarnessSettings, results, rows
+from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
+from inarch.settings import validate
+
+pytest.importorskip("lm_eval")
+
+WINDOW = 40
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "Zürich",
+    "中文字符",
+    "🙂",
+    "jumps",
+    "over",
+    "10th",
+    "dog.",
+]
+
+
+def bos_first():
+    """A tokenizer that puts its begin token in front of what it reads, as Llama's does."""
+    from tokenizers.processors import TemplateProcessing
+
+    made = tiny.sentencepiece()
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", made.bos_token_id)]
+    )
+    assert made("a")["input_ids"][0] == made.bos_token_id
+    return made
+
+
+def no_bos():
+    made = tiny.byte_level()
+    made.bos_token = None
+    return made
+
+
+TOKENIZERS = {
+    "bytes": tiny.byte_level,
+    "pieces": tiny.sentencepiece,
+    "bos": bos_first,
+    "eos": no_bos,
+}
+
+
+def model_of(hf, seed=0):
+    """A model whose log-probs differ by nats, and with the tokens in front."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(hf),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = hf.eos_token_id
+    return model
+
+
+@pytest.fixture(params=TOKENIZERS, scope="module")
+def pair(request):
+    hf = TOKENIZERS[request.param]()
+    return model_of(hf), hf
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Texts from a word to several windows, and questions with two to four choices."""
+    folder = tmp_path_factory.mktemp("tasks")
+    draw = random.Random(0)
+
+    def text(most):
+        return " ".join(draw.choices(WORDS, k=draw.randint(1, most)))
+
+    texts = [{"text": text(40)} for _ in range(12)] + [{"text": "a"}, {"text": "<bos> b  \n\nc\n"}]
+    questions = []
+    for number in range(40):
+        options = list(dict.fromkeys(text(2) for _ in range(draw.randint(2, 4))))
+        options += ["none"] * (len(options) < 2)
+        end = "  \n" * (number % 5 == 0)
+        prompt = text(60 if number % 7 == 0 else 8) + end
+        questions.append({"question": prompt, "options": options, "label": number % 2, "say": "x"})
+    for name, made in (("texts", texts), ("questions", questions)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    return folder
+
+
+def harness(task, pair, batch_size=3):
+    """lm-eval's results of one task that is written out."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_defaults=False)
+    made = object.__new__(Harness)
+    made.__dict__ |= {
+        "_lm_eval": __import__("lm_eval"),
+        "_settings": HarnessSettings(window=WINDOW, batch_size=batch_size),
+        "_manager": manager,
+        "_tasks": list(manager.load([task])["tasks"].values()),
+    }
+    return made.run(*pair)
+
+
+def data(path):
+    return {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(path)}},
+        "test_split": "test",
+    }
+
+
+def test_texts(pair, folder):
+    path = folder / "texts.jsonl"
+    theirs = harness(
+        data(path)
+        | {
+            "task": "texts",
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "doc_to_target": "{{text}}",
+            "metric_list": [
+                {"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")
+            ],
+        },
+        pair,
+    )["results"]["texts"]
+    texts, _ = read_texts(path)
+    ours = score_texts(*pair, texts, LikelihoodSettings(window=WINDOW)).numbers()
+    for name in ("word_perplexity", "byte_perplexity", "bits_per_byte"):
+        assert ours[name] == pytest.approx(theirs[f"{name},none"], rel=2e-6)
+    # bits per byte = log2(perplexity per token) tokens / bytes
+    per_token = math.log2(ours["token_perplexity"]) * ours["n_tokens"] / ours["n_bytes"]
+    assert ours["bits_per_byte"] == pytest.approx(per_token, rel=1e-9)
+
+
+def test_multiple_choice(pair, folder):
+    path = folder / "questions.jsonl"
+    theirs = harness(
+        data(path)
+        | {
+            "task": "questions",
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{question}}",
+            "doc_to_choice": "options",
+            "doc_to_target": "label",
+            "metric_list": [{"metric": name} for name in choices.METRICS],
+        },
+        pair,
+    )
+    task = validate(
+        TaskSettings,
+        {
+            "data": str(path),
+            "prompt": "{{question}}",
+            "multiple_choice": {"choices": "options", "answer": "label"},
+        },
+        "here",
+    )
+    questions = read_questions(task)
+    ours = choices.choose(*pair, questions, " ", WINDOW)
+    samples = sorted(theirs["samples"]["questions"], key=lambda row: row["doc_id"])
+    for one, other in zip(ours, samples, strict=True):
+        logps = [response[0] for response in other["filtered_resps"]]
+        assert one.logps == pytest.approx(logps, rel=1e-5, abs=1e-5)
+        assert one[1:] == tuple(other[name] for name in choices.METRICS)
+    for name in choices.METRICS:
+        mean = sum(getattr(row, name) for row in ours) / len(ours)
+        assert mean == theirs["results"]["questions"][f"{name},none"]
+    assert 0 < sum(row.acc for row in ours) < len(ours)
+    assert len({tuple(getattr(row, name) for row in ours) for name in choices.METRICS}) > 1
+    kept = dict(results(theirs, "m", HarnessSettings(), "0"))
+    assert [row.score for row in kept["questions/acc"].scores] == [row.acc for row in ours]
+    (shown,) = rows(theirs)
+    assert (shown["task"], shown["n"]) == ("questions", 40)
+    assert shown["acc"] == pytest.approx(sum(row.acc for row in ours) / 40)
+
+
+def test_written_answers(pair, folder):
+    path = folder / "questions.jsonl"
+    filters = [
+        {"function": "regex", "regex_pattern": r"([a-z]+)", "group_select": -1},
+        {"function": "take_first"},
+    ]
+    theirs = harness(
+        data(path)
+        | {
+            "task": "written",
+            "output_type": "generate_until",
+            "doc_to_text": "{{question}}",
+            "doc_to_target": "say",
+            "generation_kwargs": {"until": ["e", "\n\n"], "max_gen_toks": 12},
+            "filter_list": [{"name": "last", "filter": filters}],
+            "metric_list": [{"metric": "exact_match"}],
+        },
+        pair,
+    )
+    task = validate(
+        TaskSettings,
+        {
+            "data": str(path),
+            "prompt": "question",
+            "generate": {
+                "answer": "say",
+                "stop": ["e", "\n\n"],
+                "max_new_tokens": 12,
+                "regex": "([a-z]+)",
+                "match": -1,
+            },
+        },
+        "here",
+    )
+    ours = exact_match.write(*pair, read_questions(task), task.generate, WINDOW)
+    samples = sorted(theirs["samples"]["written"], key=lambda row: row["doc_id"])
+    assert [row.text for row in ours] == [row["resps"][0][0] for row in samples]
+    assert [row.answer for row in ours] == [row["filtered_resps"][0] for row in samples]
+    assert [row.exact_match for row in ours] == [row["exact_match"] for row in samples]
+    assert len({row.text for row in ours}) > 10
