@@ -87,9 +87,9 @@ def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
     if is_first_process():
         coder.save(result.model)
         if choose:
-            opened.note(**choose.summary())
             device = pick_device(settings.device)
             write_dev(out, Tagger.from_pretrained(result.model, device=device), posts, dev)
+            opened.note(**choose.summary())
         write_card(result.model, settings, opened.facts)
     opened.note(num_steps=result.num_steps)
 
