@@ -112,10 +112,7 @@ def test_verbs_and_flags_are_frozen():
     }
     assert surface(command.commands["spans"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],
-        "tag": [
-            *("--model", "file", "--combine", "--min-votes", "--decode", "--threshold"),
-            "--format",
-        ],
+        "tag": ["--model", "file", "--min-votes", "--decode", "--threshold", "--format"],
         "export": ["model", "--out"],
         "score": ["--gold", "--pred", "--against", "--train", "--out", "--skip-bad", "--json"],
         "screen": [
