@@ -156,6 +156,8 @@ def test_what_a_method_does_not_read_may_be_anything():
     assert read_one(triple, "pairs", "source") == [("p", ("s", "t"), None)]
     assert read_one(triple | {"rejected": " "}, "answers") == [("p", ("s",), None)]
     assert read_one(triple | {"source": "", "rejected": "r"}, "pairs") == [("p", ("t", "r"), None)]
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b", "label": "of something else"}
+    assert read_one(pair, "pairs") == [("p", ("a", "b"), None)]
     same = triple | {"source": "t", "target": "x"}
     assert read_one(same, "pairs", "source") == {"rows whose source and rejected are the same": 1}
 

@@ -123,7 +123,7 @@ def _split(
             " prompt"
         )
     (turns,) = before
-    label = given.get("label")
+    label = given.get("label") if "completion" in columns else None
     if label is not None and not isinstance(label, bool):
         raise DataError(f"{where}: label: found {label!r:.80}, expected true or false")
     if turns:  # the column `prompt`, where there is one, repeats them

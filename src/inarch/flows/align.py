@@ -78,7 +78,8 @@ def _run(settings: AlignRun, out: Path, opened: Stage) -> None:
         before = means(settings, held_out, model, _products(settings), layout)
         opened.note(held_out_before=before)
     opened.note(num_rows=len(data), layouts=layout.kinds, prepared=True)
-    rough = settings.train.precision != "float32"
+    # Of stored numbers, other batches round otherwise, which tells where products have few bits.
+    rough = settings.train.precision != "float32" or model.dtype != torch.float32
     loss = preference_loss(
         method,
         own,
