@@ -12,6 +12,7 @@ from inarch.report._runs import Run, read_json
 from inarch.report._spans_plots import bars
 from inarch.report._svg import Figure
 from inarch.report._words import count, percent
+from inarch.spans.fairness import TEMPLATES
 from inarch.spans.veil import Veil
 
 REPORT = "report.json"
@@ -105,9 +106,9 @@ def _identities(found: Mapping[str, Any]) -> list[Part]:
     rows = [(name, rate, f"{100 * rate:.0f}%") for name, rate in rates.items()]
     alt = "Neutral sentences with a span: " + ", ".join(f"{name} {text}" for name, _, text in rows)
     words = (
-        "The tagger takes these names for insults: of five neutral sentences that name the group,"
-        " so many get a span, and none with a neutral word in its place. Spans of nothing but such"
-        " a name are overlooked by default (setting overlook); longer ones around it are not."
+        f"The tagger takes these names for insults: so many of {len(TEMPLATES)} neutral sentences"
+        " get a span once they name the group. Spans of nothing but such a name are overlooked by"
+        " default (setting overlook); longer ones around it are not."
     )
     what = ("identities", "Neutral sentences that get a span, %", alt)
     return [heading("Names of groups"), paragraph(words, kind="warn"), (bars(what, rows),)]
