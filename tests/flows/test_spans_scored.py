@@ -70,6 +70,9 @@ def test_predictions_without_scores_have_no_calibration(files):
     assert json.loads((out / "scores.json").read_text())["calibration"] is None
     # A span without one among others with one: nothing is known of the whole.
     rows = [json.loads(line) for line in (files / "pred.jsonl").read_text().splitlines()]
+    rows[2]["spans"][0]["score"] = 7  # a logit, say
+    lines(files / "logits.jsonl", rows)
+    assert spans_score.run(files / "gold.jsonl", files / "logits.jsonl").calibration is None
     del rows[2]["spans"][0]["score"]
     lines(files / "some.jsonl", rows)
     assert spans_score.run(files / "gold.jsonl", files / "some.jsonl").calibration is None
