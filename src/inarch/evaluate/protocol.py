@@ -24,6 +24,12 @@ Benchmark = Literal[
 ]
 
 
+OTHER_TOKENS = (
+    "the models score different tokens, and a tokenizer with longer ones has fewer of them to be"
+    " surprised at; compare bits per byte"
+)
+
+
 class ProtocolRecord(Settings):
     """All that must agree before two scores mean the same; ``""`` where it is not known."""
 
@@ -75,7 +81,9 @@ def differences(a: ProtocolRecord, b: ProtocolRecord) -> list[str]:
     """Return in what two records differ, as texts."""
     one, other = a.model_dump(), b.model_dump()
     return [
-        f"{name}: {one[name] or 'unknown'} against {other[name] or 'unknown'}"
+        OTHER_TOKENS
+        if name == "tokens"
+        else f"{name}: {one[name] or 'unknown'} against {other[name] or 'unknown'}"
         for name in one
         if one[name] != other[name]
     ]

@@ -19,17 +19,12 @@ from inarch.evaluate.likelihood import (
     check,
     score_texts,
 )
-from inarch.evaluate.protocol import save_results
+from inarch.evaluate.protocol import OTHER_TOKENS, save_results
 from inarch.io.files import digest_file
 from inarch.io.models import DTYPES, load_model, max_positions, pick_device
 from inarch.io.tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
-
-OTHER_TOKENS = (
-    "the models score different tokens, and a tokenizer with longer ones has fewer of them to be"
-    " surprised at; compare bits per byte"
-)
 
 
 class LikelihoodRun(LikelihoodSettings):
