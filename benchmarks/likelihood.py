@@ -87,6 +87,7 @@ def measure(task: str, vocab: int, batch: int) -> dict[str, float]:
     hf = byte_level()
     config = {"model_type": "llama", "hidden_size": 256, "intermediate_size": 512}
     config |= {"num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.05}
+    vocab = len(hf) if task == "written" else vocab  # so that what is written is a text
     model = new_model(config | {"max_position_embeddings": WINDOW}, vocab, 0)
     model.generation_config.eos_token_id = hf.eos_token_id
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,167 @@
+"""`inarch evaluate likelihood` and `tasks`, from files to what is printed and compared."""
+
+import builtins
+import json
+
+import pytest
+
+from tests import tiny
+
+TEXTS = ["The quick brown fox.", "中文 and 🙂 sleep on the mat.", "A cat sat; 1 plus 2 is 3."]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two models of one tokenizer, one of another; texts and questions."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    for name, hf, seed in (("a", tiny.byte_level, 0), ("b", tiny.byte_level, 1)):
+        tiny.save_model(folder / name, hf(), seed=seed)
+    tiny.save_model(folder / "c", tiny.sentencepiece(), seed=2)
+    rows = [
+        {
+            "text": text,
+            "q": text[:9],
+            "options": ["cat", "dog"],
+            "label": i % 2,
+            "kind": f"k{i % 2}",
+        }
+        for i, text in enumerate(TEXTS * 3)
+    ]
+    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "pick.yaml").write_text(
+        f"data: {folder}/t.jsonl\nprompt: q\ncategory: kind\n"
+        "multiple_choice: {choices: options, answer: label}\n"
+    )
+    (folder / "say.yaml").write_text(
+        f"data: {folder}/t.jsonl\nprompt: q\ngenerate: {{answer: text, max_new_tokens: 3}}\n"
+    )
+    return folder
+
+
+def objects(said):
+    code, printed, told = said
+    assert code == 0, told
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_likelihood_and_what_compares(world, tmp_path, inarch_says):
+    text = ("--text", world / "t.jsonl")
+    a, b, c = (("--model", world / name) for name in "abc")
+    both = objects(
+        inarch_says("evaluate", "likelihood", *a, *b, *text, "--json", "--out", tmp_path)
+    )
+    assert [row["model"] for row in both] == ["a", "b"]
+    assert all(row["token_perplexity"] > 1 for row in both)
+    (alone,) = objects(inarch_says("evaluate", "likelihood", *b, *text, "--json"))
+    assert alone == both[1]
+    said = inarch_says("evaluate", "likelihood", *a, *c, *text, "--json", "--out", tmp_path)
+    mixed = objects(said)
+    assert [row["token_perplexity"] for row in mixed] == [None, None]
+    assert "longer ones has fewer" in mixed[0]["token_perplexity_left_out"]
+    assert "perplexity per token is left out" in said[2]
+    assert mixed[0]["bits_per_byte"] == both[0]["bits_per_byte"]
+
+    def compared(unit, *names):
+        paths = (tmp_path / unit / f"{name}.json" for name in names)
+        return inarch_says("evaluate", "compare", *paths, "--json")
+
+    (found,) = objects(compared("bits_per_byte", "a", "c"))
+    assert found["difference"] == pytest.approx(
+        mixed[0]["bits_per_byte"] - mixed[1]["bits_per_byte"]
+    )
+    assert objects(compared("nats_per_token", "a", "b"))[0]["n"] == len(TEXTS) * 3
+    code, _, told = compared("nats_per_token", "a", "c")
+    assert code == 2
+    assert "different tokens" in told
+    code, _, told = inarch_says("evaluate", "likelihood", *a, *c, *text, "--joined", "--window", 8)
+    assert code == 2
+    assert "per token only" in told
+    code, printed, _ = inarch_says("evaluate", "likelihood", *a, *text, "--stride", 4)
+    assert code == 0
+    assert "stride 4" in printed
+
+
+def test_models_read_alike(world, inarch_says):
+    text = ("--text", world / "t.jsonl", "--json")
+    model = ("--model", world / "a")
+    for more, said in (
+        (("--window", 300), "has 256 positions"),
+        (("--window", 8, "--stride", 9), "at most the window"),
+        (("--stride", 300), "--stride 300 and --window 256"),
+        (("--stride", "long"), "expected"),
+        (model, "a model twice"),
+        (("--model", world / "none"), "there is no folder"),
+    ):
+        code, printed, told = inarch_says("evaluate", "likelihood", *model, *text, *more)
+        assert (code, printed) == (2, "")
+        assert said in told
+
+
+def test_tasks_of_files(world, tmp_path, inarch_says):
+    both = f"{world}/pick.yaml,{world}/say.yaml"
+    given = ("tasks", "--model", world / "a", "--tasks", both)
+    pick, say = objects(inarch_says("evaluate", *given, "--json", "--out", tmp_path))
+    assert (pick["task"], pick["kind"], pick["n"]) == ("pick", "multiple_choice", 9)
+    share = pick["acc"]
+    # sd of nine zeros and ones, over the root of nine
+    assert pick["acc_stderr"] == pytest.approx((share * (1 - share) / 8) ** 0.5)
+    parts = pick["by_category"]
+    assert (parts["k0"]["acc"] * 5 + parts["k1"]["acc"] * 4) / 9 == pytest.approx(share)
+    assert (say["kind"], say["exact_match"]) == ("generate", 0)
+    inarch_says("evaluate", "tasks", "--model", world / "c", "--tasks", both, "--out", tmp_path)
+    paths = [tmp_path / f"pick/acc/{name}.json" for name in "ac"]
+    (found,) = objects(inarch_says("evaluate", "compare", *paths, "--json"))
+    assert (found["n"], found["a_score"]) == (9, pytest.approx(share))
+    (few,) = objects(
+        inarch_says("evaluate", *given[:-1], world / "pick.yaml", "--limit", 1, "--json")
+    )
+    assert (few["n"], few["acc_stderr"]) == (1, None)
+    code, printed, _ = inarch_says("evaluate", *given)
+    assert code == 0
+    assert "exact_match" in printed
+
+
+def test_tasks_that_cannot_be(world, monkeypatch, inarch_says):
+    pick = world / "pick.yaml"
+    given = ("evaluate", "tasks", "--model", world / "a", "--tasks")
+    for more, said in (
+        ((f"{pick},{pick}",), "a task twice"),
+        ((f"{pick},",), "empty name"),
+        ((pick, "--set", "num_fewshot=2"), "num_fewshot has no effect"),
+        ((pick, "--set", "window=999"), "has 256 positions"),
+        ((world / "no.yaml",), "no.yaml"),
+    ):
+        code, printed, told = inarch_says(*given, *more)
+        assert (code, printed) == (2, "")
+        assert said in told
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.startswith("lm_eval"):
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    code, _, told = inarch_says(*given, "arc_easy")
+    assert code == 2
+    assert "pip install 'inarch[eval]'" in told
+
+
+class Manager:
+    """An index of one task, whose questions are out of reach."""
+
+    all_tasks = ("arc_easy",)
+
+    def load(self, names):
+        raise ConnectionError("Couldn't reach the hub (OfflineModeIsEnabled)\nmore")
+
+
+def test_named_tasks_that_cannot_be_read():
+    pytest.importorskip("lm_eval")
+    from inarch.errors import DataError, SettingsError
+    from inarch.evaluate.harness import Harness, HarnessSettings
+
+    with pytest.raises(DataError, match=r"arc_easy .*OfflineModeIsEnabled.*run once"):
+        Harness(["arc_easy"], HarnessSettings(), Manager())
+    with pytest.raises(SettingsError, match="did you mean `arc_easy`"):
+        Harness(["arc_esay"], HarnessSettings(), Manager())
