@@ -95,6 +95,9 @@ def test_what_the_page_says(scored, page):
         "Spans by kind: exact 0, longer 1, missed 1, added 1, added to empty 1"
     )
     assert "expected calibration error 0.123" in found.labels[2]
+    # What is exact has the first colour, the other four kinds have the second.
+    plot = found.html.split('aria-label="Spans by kind')[1].split("</svg>")[0]
+    assert (plot.count('class="cell"'), plot.count('class="cell below"')) == (1, 4)
 
 
 def test_posts_come_worst_first_and_are_cut_off(scored, page):
