@@ -4,7 +4,6 @@ import builtins
 import json
 
 import pytest
-
 from tests import tiny
 
 TEXTS = ["The quick brown fox.", "中文 and 🙂 sleep on the mat.", "A cat sat; 1 plus 2 is 3."]
