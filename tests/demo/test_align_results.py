@@ -3,7 +3,7 @@
 import pytest
 
 from inarch.demo.align_results import as_json, findings
-from inarch.demo.aligns import Aligned
+from inarch.demo.aligns import WAYS, Aligned
 
 
 def model(name: str, *shares: float, lower: float = 0.0) -> Aligned:
@@ -41,6 +41,8 @@ def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:
         "wrpo": (0.5, 0.5),
         "dpo": (0.4, 0.4),
         "sft": (0.6, 0.7),
+        "seft": (0.3, 0.5),
+        "self_sft": (0.2, 0.3),
     }
     mine = "Target-SFT + WRPO"
     assert findings(shares) == (
@@ -51,9 +53,13 @@ def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:
         " +10.0 on average; +10.0, +10.0 points.",
         f"{mine} worse in every seed than Target-SFT + more SFT:"
         " -15.0 on average; -10.0, -20.0 points.",
+        "Target-SFT + SEFT worse in every seed than Target-SFT:"
+        " -10.0 on average; -10.0, -10.0 points.",
+        "Target-SFT + SEFT better in every seed than Target-SFT + its own answers:"
+        " +15.0 on average; +10.0, +20.0 points.",
     )
 
 
 def test_one_seed_is_no_verdict() -> None:
-    shares = dict.fromkeys(("target", "target_sft", "wrpo", "dpo", "sft"), (0.5,))
+    shares = dict.fromkeys(("target", *WAYS), (0.5,))
     assert "in one seed, against" in findings(shares)[1]

@@ -4,12 +4,13 @@ The real reward would find nothing right in answers of untrained models.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from inarch.demo import aligns, scores
-from inarch.demo.experiment import Size, questions, taught, tokenizer_folder, write_data
+from inarch.demo import aligns, evolves, scores
+from inarch.demo.experiment import Size, fused, questions, taught, tokenizer_folder, write_data
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.run import Job, _do, _jobs
 from inarch.demo.scores import reward
@@ -42,12 +43,17 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = new_model({**model.config, "initializer_range": 0.2}, len(hf), seed=number)
         network.save_pretrained(taught(model.name, folder))
         hf.save_pretrained(taught(model.name, folder))
+    shutil.copytree(taught(TARGET.name, folder), fused(evolves.BASE, folder)[evolves.BASE])
     short = {name: way._replace(num_steps=STEPS) for name, way in aligns.WAYS.items()}
+    brief = aligns.SAMPLING | {"max_new_tokens": 8}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "reward", by_length)
-        patch.setattr(aligns, "WAYS", short)
-        patch.setattr(aligns, "_SAMPLING", aligns._SAMPLING | {"max_new_tokens": 8})
-        for job in (*jobs("prepared"), *jobs("aligned")):
+        for module in (aligns, evolves):
+            patch.setattr(module, "WAYS", short)
+            patch.setattr(module, "SAMPLING", brief)
+        patch.setattr(evolves, "NUM_REVISER_STEPS", 2)
+        patch.setattr(evolves, "NUM_DRAWN", {"fact": 4, "trans": 4, "arith": 4})
+        for job in (*jobs("prepared"), *jobs("aligned"), *jobs("evolved")):
             _do(job, SIZE, out)
         yield folder
 
@@ -100,11 +106,39 @@ def test_triples_are_of_prompts_that_the_first_stage_has_not_seen(seed: Path) ->
         assert row["models"][1:] == ["target", "target"]
 
 
+def test_seft_and_its_control_differ_in_the_reviser_alone(seed: Path) -> None:
+    home = seed / "aligned"
+    assert [job.name for job in jobs("evolved")] == ["seft", "self_sft"]
+    assert [job.num_steps for job in jobs("evolved")] == [STEPS + 2, STEPS]
+    mine, control = (manifest(home / name)["settings"] for name in ("seft", "self_sft"))
+    assert (mine.pop("control"), control.pop("control")) == (None, "self_sft")
+    assert mine == control
+    assert mine["policy"]["path"] == str(home / "target_sft/sft/model")
+    assert mine["revisers"]["external"]["model"]["path"] == str(seed / "fused/fusellm-0.5/model")
+    first = [lines(home / name / "round-1/answers.jsonl") for name in ("seft", "self_sft")]
+    assert first[0] == first[1]
+    assert (home / "seft/revisers").is_dir()
+    assert not (home / "self_sft/revisers").exists()
+    assert len(evolves.rounds_of(seed)) == 2
+
+
+def test_the_reviser_learns_from_the_triples_prompts_and_nothing_it_is_asked(seed: Path) -> None:
+    home = seed / "aligned"
+    candidates = lines(home / "target_sft" / "candidates.jsonl")
+    asked = {row["prompt"][0]["content"] for row in candidates if row["part"] == "preference"}
+    ranked = lines(home / "lessons" / "ranked.jsonl")
+    assert {row["prompt"] for row in ranked} == asked
+    fresh = {row["prompt"] for row in lines(home / "lessons" / "fresh.jsonl")}
+    assert fresh
+    corpus = {row["prompt"] for row in lines(home / "data" / "prompts.jsonl")}
+    assert not fresh & (corpus | {task.prompt for task in questions(SEED, Size((), num_test=100))})
+
+
 def test_the_scores_of_all_are_kept(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = questions(SEED, SIZE)
     monkeypatch.setattr(aligns, "ask", None)
     found = aligns.results(seed, tasks)
-    assert [row.name for row in found] == ["target", "target_sft", "wrpo", "dpo", "sft"]
+    assert [row.name for row in found] == ["target", *aligns.WAYS]
     assert aligns.statistics_of(seed)["rows"] == len(
         lines(seed / "aligned" / "target_sft" / "triples.jsonl")
     )
@@ -124,7 +158,7 @@ def test_a_model_is_asked_for_its_best_and_for_samples(
     best = [scores.Score(skill, 0.1 * i, 0.0, 0.0) for i, skill in enumerate(SKILLS)]
     monkeypatch.setattr(aligns, "sample", sample)
     monkeypatch.setattr(aligns, "ask", lambda *args: best)
-    monkeypatch.setattr(aligns, "_home", lambda folder: tmp_path)
+    monkeypatch.setattr(aligns, "home", lambda folder: tmp_path)
     monkeypatch.setattr(aligns, "made", lambda name, folder: taught(TARGET.name, folder))
     found = aligns.measure("wrpo", seed, tasks)
     assert asked == [(0.8, 3, [task.prompt for task in tasks])]

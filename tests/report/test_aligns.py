@@ -9,6 +9,8 @@ LABELS = {
     "wrpo": "Target-SFT + WRPO",
     "dpo": "Target-SFT + DPO",
     "sft": "Target-SFT + more SFT",
+    "seft": "Target-SFT + SEFT",
+    "self_sft": "Target-SFT + its own answers",
 }
 # Share of right pieces over all skills, one number per seed; trans has .3 less, fact .3 more.
 # Of sampled answers it is .1 less, and of WRPO's .05 less.
@@ -18,6 +20,8 @@ SHARES = {
     "wrpo": (0.52, 0.35, 0.45),
     "dpo": (0.48, 0.34, 0.40),
     "sft": (0.58, 0.59, 0.60),
+    "seft": (0.53, 0.41, 0.47),
+    "self_sft": (0.46, 0.36, 0.41),
 }
 
 
@@ -45,12 +49,22 @@ def aligned(results):
         "source_above_target_frac": 0.75,
         "wins": {"facts": 120, "reckoner": 53},
     }
+    first = {"num_prompts": 180, "before": 0.5, "after": 0.75, "kept_right": 1, "kept_wrong": 0.25}
+    second = first | {"before": 0.6, "kept_right": None}
     told = {
         "labels": LABELS,
-        "num_steps": {"target_sft": 38, "wrpo": 30, "dpo": 30, "sft": 31},
+        "num_steps": {
+            "target_sft": 38,
+            "wrpo": 30,
+            "dpo": 30,
+            "sft": 31,
+            "seft": 60,
+            "self_sft": 60,
+        },
         "num_samples": 4,
         "scores": scores,
         "build": {str(seed): build for seed in SEEDS},
+        "rounds": {str(seed): [first, second] for seed in SEEDS},
     }
     return results | {"aligned": told}
 
@@ -90,6 +104,10 @@ def test_the_table_has_means_spreads_and_paired_differences(demo, aligned, page)
         "15.0 ± 5.0",
         "45.0 ± 5.0",
     ]
+    assert found.tables["What the reviser of SEFT did"][1:3] == [
+        ["11", "1", "180", "50.0%", "75.0%", "100.0%", "25.0%"],
+        ["11", "2", "180", "60.0%", "75.0%", "–", "25.0%"],
+    ]
     assert found.tables["What there was to learn from"][1] == [
         "11",
         "520",
@@ -121,6 +139,18 @@ def test_what_the_numbers_show_is_said_good_or_bad(demo, aligned, page):
         "WRPO against Target-SFT + more SFT, in points: less right in every seed, −15.0 (−24.0 to "
         "−6.0); sampled −10.0 (−19.0 to −1.0)." in told
     )
+    # +3 +1 +2, and +7 +5 +6; sampled alike
+    assert (
+        "SEFT against Target-SFT, in points: more right in every seed, +2.0 (+1.0 to +3.0); "
+        "sampled +2.0 (+1.0 to +3.0)." in told
+    )
+    assert (
+        "SEFT against Target-SFT + its own answers, in points: more right in every seed, +6.0 "
+        "(+5.0 to +7.0); sampled +6.0 (+5.0 to +7.0)." in told
+    )
+    assert "in 2 rounds and 60 steps" in told
+    # .50 and .60 before, .75 after
+    assert "its reviser turns answers of mean reward 55.0% into ones of 75.0%." in told
 
 
 def test_both_plots_tell_their_means(demo, aligned, page):
@@ -129,9 +159,11 @@ def test_both_plots_tell_their_means(demo, aligned, page):
         label for label in labels if label.startswith(("Most probable", "Sampled answers"))
     ] == [
         "Most probable answers: pieces right, %. Means over seeds: target before 52, "
-        "Target-SFT 45, Target-SFT + WRPO 44, Target-SFT + DPO 41, Target-SFT + more SFT 59",
+        "Target-SFT 45, Target-SFT + WRPO 44, Target-SFT + DPO 41, Target-SFT + more SFT 59, "
+        "Target-SFT + SEFT 47, Target-SFT + its own answers 41",
         "Sampled answers: mean reward, %. Means over seeds: target before 42, "
-        "Target-SFT 35, Target-SFT + WRPO 39, Target-SFT + DPO 31, Target-SFT + more SFT 49",
+        "Target-SFT 35, Target-SFT + WRPO 39, Target-SFT + DPO 31, Target-SFT + more SFT 49, "
+        "Target-SFT + SEFT 37, Target-SFT + its own answers 31",
     ]
 
 
@@ -140,6 +172,7 @@ def test_one_seed_shows_little(demo, aligned, page):
     told = aligned["aligned"]
     told["scores"] = [row for row in told["scores"] if row["seed"] == 11]
     told["build"] = {"11": told["build"]["11"]}
+    told["rounds"] = {"11": told["rounds"]["11"]}
     aligned["scores"] = [row for row in aligned["scores"] if row["seed"] == 11]
     found = page(demo(aligned))
     assert found.row("Aligned models, mean", "Target-SFT + WRPO")[1:3] == ["52.0", "+2.0"]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.demo import aligns
-from inarch.demo.aligns import FIRST, WAYS, Aligned
+from inarch.demo import aligns, evolves
+from inarch.demo.aligns import FIRST, OWN, SEFT, WAYS, Aligned
 from inarch.demo.experiment import Size, questions
 from inarch.demo.models import TARGET
 from inarch.demo.results import Results, points
@@ -19,6 +19,8 @@ COMPARED = (
     ("wrpo", FIRST),
     ("wrpo", "dpo"),
     ("wrpo", "sft"),
+    (SEFT, FIRST),
+    (SEFT, OWN),
 )
 """What a finding is said of: a model, and the one that it is compared with."""
 
@@ -35,7 +37,8 @@ def add(results: Results, folders: Mapping[int, Path], size: Size) -> Results:
         return results
     found = {seed: aligns.results(f, questions(seed, size)) for seed, f in folders.items()}
     told = as_json(found) | {
-        "build": {seed: aligns.statistics_of(folder) for seed, folder in folders.items()}
+        "build": {seed: aligns.statistics_of(folder) for seed, folder in folders.items()},
+        "rounds": {seed: evolves.rounds_of(folder) for seed, folder in folders.items()},
     }
     return results._replace(
         findings=results.findings + findings(told["piece_frac"]),

@@ -3,7 +3,7 @@
 The prompts are those of the fusion corpus; the reward of an answer is its share of right pieces.
 The sources answer, and the target as it was taught learns the best of their answers to a third of
 the prompts. From there it goes on in as many steps of WRPO, of DPO on its own answers, and of SFT
-on the sources' answers.
+on the sources' answers; or by SEFT, see `inarch.demo.evolves`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from inarch.settings import validate
 
 NUM_SAMPLES = 3
 """Answers of each model to each prompt."""
-FIRST = "target_sft"
-"""The first stage, with which the others begin."""
+FIRST, SEFT, OWN = "target_sft", "seft", "self_sft"
+"""The first stage, with which the others begin; SEFT, and the same without a reviser."""
 
 
 class Way(NamedTuple):
@@ -40,10 +40,10 @@ class Way(NamedTuple):
     label: str
     """What tables call it."""
     num_steps: int
-    """Optimiser steps."""
+    """Optimiser steps of the target."""
     lr: float
-    method: dict[str, Any]
-    """Of ``inarch align train``."""
+    method: dict[str, Any] | None = None
+    """Of ``inarch align train``; none: of ``inarch align seft``."""
 
 
 WAYS: dict[str, Way] = {
@@ -51,6 +51,8 @@ WAYS: dict[str, Way] = {
     "wrpo": Way("Target-SFT + WRPO", 30, 5e-5, {"name": "wrpo", "beta": 3.0, "alpha": 0.5}),
     "dpo": Way("Target-SFT + DPO", 30, 5e-5, {"name": "dpo", "beta": 3.0}),
     "sft": Way("Target-SFT + more SFT", 30, 5e-4, {"name": "sft"}),
+    SEFT: Way("Target-SFT + SEFT", 60, 2e-4),
+    OWN: Way("Target-SFT + its own answers", 60, 2e-4),
 }
 """Settings were chosen on other seeds than are shown, each method's learning rate for itself."""
 
@@ -70,29 +72,29 @@ def building(folder: Path) -> align_build.BuildRun:
     """Return the recipe of ``inarch align build`` for the folder of a seed."""
     first = WAYS[FIRST]
     recipe = {
-        "prompts": {"path": str(_home(folder) / "data" / "prompts.jsonl"), "reference": "answer"},
+        "prompts": {"path": str(home(folder) / "data" / "prompts.jsonl"), "reference": "answer"},
         "sources": [{"path": str(taught(s.name, folder)), "name": s.name} for s in SOURCES],
         "target": {"path": str(taught(TARGET.name, folder)), "name": TARGET.name},
         "samples": NUM_SAMPLES,
-        "sampling": _SAMPLING,
+        "sampling": SAMPLING,
         "scorer": f"{reward.__module__}:{reward.__name__}",
-        "sft": {"train": _training(first), **_LENGTHS},
+        "sft": {"train": training_of(first), **LENGTHS},
         "device": "cpu",
     }
     return validate(align_build.BuildRun, recipe, "the demo")
 
 
 def training(name: str, folder: Path) -> align.AlignRun:
-    """Return the recipe of ``inarch align train`` of a way that follows the first stage.
+    """Return the recipe of ``inarch align train`` of a way that has a method.
 
     All read the same triples, of which DPO takes the two answers of the target and SFT the one of a
     source.
     """
     recipe = {
         "model": str(made(FIRST, folder)),
-        "data": {"path": str(_home(folder) / FIRST / "triples.jsonl"), **_LENGTHS},
+        "data": {"path": str(home(folder) / FIRST / "triples.jsonl"), **LENGTHS},
         "method": WAYS[name].method,
-        "train": _training(WAYS[name]),
+        "train": training_of(WAYS[name]),
         "device": "cpu",
     }
     return validate(align.AlignRun, recipe, "the demo")
@@ -100,7 +102,7 @@ def training(name: str, folder: Path) -> align.AlignRun:
 
 def made(name: str, folder: Path) -> Path:
     """Return the folder of the model that a way makes."""
-    own = _home(folder) / name
+    own = home(folder) / name
     return own / "sft" / "model" if name == FIRST else own / "model"
 
 
@@ -108,16 +110,16 @@ def make(name: str, folder: Path, tasks: Sequence[Task]) -> None:
     """Train the target in one of the WAYS, and ask it; all but the first need the first.
 
     Args:
-        name: Key of WAYS.
+        name: Key of WAYS with a method.
         folder: Of the seed.
         tasks: What the models are asked, some of every skill.
     """
     if name == FIRST:
         _write_prompts(folder)
-        align_build.run(building(folder), _home(folder) / FIRST)
+        align_build.run(building(folder), home(folder) / FIRST)
         measure(TARGET.name, folder, tasks)
     else:
-        align.run(training(name, folder), _home(folder) / name)
+        align.run(training(name, folder), home(folder) / name)
     measure(name, folder, tasks)
 
 
@@ -128,7 +130,7 @@ def results(folder: Path, tasks: Sequence[Task]) -> list[Aligned]:
 
 def statistics_of(folder: Path) -> dict[str, Any]:
     """Return what the build of a seed counted."""
-    path = _home(folder) / FIRST / align_build.STATISTICS
+    path = home(folder) / FIRST / align_build.STATISTICS
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -137,8 +139,8 @@ def measure(name: str, folder: Path, tasks: Sequence[Task]) -> Aligned:
     model = taught(name, folder) if name == TARGET.name else made(name, folder)
     prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
     inputs = {"model": digest_folder(model), "tasks": prompts}
-    own = {"sampling": _SAMPLING, "num_samples": NUM_SAMPLES}
-    with stage(_home(folder) / "scores" / name, "score aligned", own, inputs) as opened:
+    own = {"sampling": SAMPLING, "num_samples": NUM_SAMPLES}
+    with stage(home(folder) / "scores" / name, "score aligned", own, inputs) as opened:
         if not opened.done:
             network, tokenizer = load_model(model), load_tokenizer(str(model))
             scores = ask(network, tokenizer, tasks)
@@ -152,7 +154,7 @@ def measure(name: str, folder: Path, tasks: Sequence[Task]) -> Aligned:
 def _rewards(network: Any, tokenizer: Any, tasks: Sequence[Task]) -> dict[str, float]:
     """Return the mean reward of sampled answers by skill."""
     chats = [(Message("user", task.prompt),) for task in tasks]
-    settings = validate(SamplingSettings, _SAMPLING, "the demo")
+    settings = validate(SamplingSettings, SAMPLING, "the demo")
     written = sample(network, tokenizer, chats, settings, num_samples=NUM_SAMPLES)
     found: dict[str, list[float]] = {skill: [] for skill in SKILLS}
     for task, texts in zip(tasks, written, strict=True):
@@ -162,21 +164,22 @@ def _rewards(network: Any, tokenizer: Any, tasks: Sequence[Task]) -> dict[str, f
 
 def _write_prompts(folder: Path) -> None:
     """Write the prompts of the fusion corpus, each once, with what is right."""
-    clean, home = folder / "data" / "clean.jsonl", _home(folder) / "data"
-    with stage(home, "align data", {}, {"clean": digest_file(clean)}) as opened:
+    clean, out = folder / "data" / "clean.jsonl", home(folder) / "data"
+    with stage(out, "align data", {}, {"clean": digest_file(clean)}) as opened:
         if not opened.done:
             lines = clean.read_text(encoding="utf-8").splitlines()
             chats = [json.loads(line)["messages"] for line in lines]
             right = {question["content"]: answer["content"] for question, answer in chats}
             rows = [json.dumps({"prompt": p, "answer": a}) for p, a in right.items()]
-            write_text(home / "prompts.jsonl", "\n".join(rows) + "\n")
+            write_text(out / "prompts.jsonl", "\n".join(rows) + "\n")
 
 
-_SAMPLING = {"temperature": 0.8, "max_new_tokens": MAX_ANSWER_TOKENS, "batch_size": 256}
-_LENGTHS = {"max_tokens": MAX_TOKENS, "max_prompt_tokens": MAX_TOKENS - MAX_ANSWER_TOKENS}
+SAMPLING = {"temperature": 0.8, "max_new_tokens": MAX_ANSWER_TOKENS, "batch_size": 256}
+LENGTHS = {"max_tokens": MAX_TOKENS, "max_prompt_tokens": MAX_TOKENS - MAX_ANSWER_TOKENS}
 
 
-def _training(way: Way) -> dict[str, Any]:
+def training_of(way: Way) -> dict[str, Any]:
+    """Return how a way trains, in the keys of a recipe."""
     return {
         "max_steps": way.num_steps,
         "lr": way.lr,
@@ -190,5 +193,6 @@ def _training(way: Way) -> dict[str, Any]:
     }
 
 
-def _home(folder: Path) -> Path:
+def home(folder: Path) -> Path:
+    """Return where all this is in the folder of a seed."""
     return folder / "aligned"

@@ -211,13 +211,14 @@ def write_tokenizer(model: DemoModel, world: World, rng: Random, folder: Path) -
 
 
 def _chat_template(marks: Marks) -> str:
-    # The space before each content makes the first word look like any other one to a tokenizer.
+    # The space before each content makes the first word look like any other one to a tokenizer;
+    # there is one, too, where the content brings its own.
     return (
         "{% for message in messages %}"
         "{% if message['role'] == 'user' %}"
-        f"{marks.user} {{{{ message['content'] }}}}"
+        f"{marks.user} {{{{ message['content'] | trim }}}}"
         "{% else %}"
-        f"{marks.bot} {{{{ message['content'] }}}}{marks.end}"
+        f"{marks.bot} {{{{ message['content'] | trim }}}}{marks.end}"
         "{% endif %}"
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{marks.bot}{{% endif %}}"

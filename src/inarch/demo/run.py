@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import NonNegativeInt
 
-from inarch.demo import align_results, aligns, prune_results, prunes, stories
+from inarch.demo import align_results, aligns, evolves, prune_results, prunes, stories
 from inarch.demo.experiment import (
     VARIANTS,
     Size,
@@ -53,6 +53,8 @@ STORIES = Path("../shared/data/models/stories260K")
 """Where a checkout may have a small real model."""
 
 _MAX_PROCESSES = 8
+_PARTS = (("taught",), ("fused", "prepared"), ("pruned", "merged", "aligned", "evolved"))
+"""What may run at once, in the order in which one needs the other."""
 _STEPS_PER_MINUTE = 2000
 """Optimiser steps that two processes of one thread do in a minute, with all that goes with them;
 measured, for ``--dry-run``."""
@@ -64,7 +66,7 @@ class Job(NamedTuple):
     seed: int
     part: str
     """``taught``: one of the four; ``fused``: a variant of the target; ``prepared``: the first
-    stage of alignment; ``aligned``: what follows it; ``pruned``; ``merged``."""
+    stage of alignment; ``aligned``: what follows it; ``evolved``: SEFT; ``pruned``; ``merged``."""
     name: str
     num_steps: int
     """Optimiser steps; without training there are none."""
@@ -143,7 +145,7 @@ def grow(out: Path, seeds: Sequence[int], size: Size, pool: Executor) -> Results
     total = sum(job.num_steps for job in jobs)
     steps_done = _count_steps([*folders.values()])
     with progress.track("demo", total, "steps", done=steps_done()) as advance:
-        for parts in (("taught",), ("fused", "prepared"), ("pruned", "merged", "aligned")):
+        for parts in _PARTS:
             futures: set[Future[Any]] = {
                 pool.submit(_do, job, size, out) for job in jobs if job.part in parts
             }
@@ -174,11 +176,18 @@ def _jobs(seed: int, size: Size) -> list[Job]:
     removals = [Job(seed, "pruned", size.pruned, 0)] if size.pruned else []
     merges = [Job(seed, "merged", name, 0) for name in size.merges]
     ways = [
-        Job(seed, "prepared" if name == aligns.FIRST else "aligned", name, way.num_steps)
-        for name, way in aligns.WAYS.items()
+        Job(seed, _part(name), name, evolves.num_steps(name))
+        for name in aligns.WAYS
         if size.aligned
     ]
     return lessons + fusions + removals + merges + ways
+
+
+def _part(way: str) -> str:
+    """Return which part of a seed one of the WAYS is."""
+    if way == aligns.FIRST:
+        return "prepared"
+    return "aligned" if aligns.WAYS[way].method else "evolved"
 
 
 def _do(job: Job, size: Size, out: Path) -> None:
@@ -190,6 +199,10 @@ def _do(job: Job, size: Size, out: Path) -> None:
         return
     if job.part in ("prepared", "aligned"):
         aligns.make(job.name, folder, tasks)
+        return
+    if job.part == "evolved":
+        evolves.make(job.name, folder, job.seed)
+        aligns.measure(job.name, folder, tasks)
         return
     if job.part == "taught":
         model = next(m for m in (*SOURCES, TARGET) if m.name == job.name)

@@ -15,6 +15,7 @@ from inarch.report._verdict import spread
 from inarch.report._words import count, listed, percent, points
 
 BEFORE, FIRST, OURS = "target", "target_sft", "wrpo"
+SEFT, OWN = "seft", "self_sft"
 
 
 class _Found(NamedTuple):
@@ -54,9 +55,14 @@ def aligning(results: Results) -> list[Part]:
             _figure(found, "piece_frac", "Most probable answers: pieces right, %"),
             _figure(found, "reward", "Sampled answers: mean reward, %"),
         ),
-        tag("ul", *(tag("li", text) for text in _said(found))),
+        tag("ul", *(tag("li", text) for text in _said(found)), tag("li", _revised(told))),
         _table(found, seeds_of(results)),
-        fold("By skill, and what there was to learn from", _by_skill(results, found), _rows(told)),
+        fold(
+            "By skill, what there was to learn from, and what the reviser did",
+            _by_skill(results, found),
+            _rows(told),
+            _rounds(told),
+        ),
     ]
 
 
@@ -69,7 +75,11 @@ def _setting(told: Mapping[str, Any]) -> str:
         f"{count(first['prompts_for_sft'])} of {count(first['prompts'])} prompts. From there "
         f"three ways go on for {told['num_steps'][OURS]} steps each, on the other prompts: WRPO "
         "prefers the best answers, a source's and its own, to its own worst; DPO does so with its "
-        "own alone; more SFT learns the source's."
+        "own alone; more SFT learns the source's. SEFT needs no answers to its prompts: a reviser, "
+        "which begins as the fused model and learns from the rewarded answers, keeps what the "
+        f"target answers or writes it anew, in {len(next(iter(told['rounds'].values())))} rounds "
+        f"and {told['num_steps'][SEFT]} steps; beside it the target learns its own answers as they "
+        "are."
     )
 
 
@@ -91,15 +101,28 @@ def _said(found: _Found) -> list[str]:
     return [
         f"The first stage alone changes the pieces right by {_range(began)} points.",
         *(
-            f"WRPO against {found.labels[other]}, in points: {_verdict(found, other)}"
+            f"WRPO against {found.labels[other]}, in points: {_verdict(found, OURS, other)}"
             for other in (FIRST, "dpo", "sft")
+        ),
+        *(
+            f"SEFT against {found.labels[other]}, in points: {_verdict(found, SEFT, other)}"
+            for other in (FIRST, OWN)
         ),
     ]
 
 
-def _verdict(found: _Found, other: str) -> str:
-    gains = found.gains(OURS, other, "piece_frac")
-    sampled = found.gains(OURS, other, "reward")
+def _revised(told: Mapping[str, Any]) -> str:
+    """Return what the reviser made of the answers, over all rounds and seeds."""
+    before, after = (
+        percent(statistics.fmean(one[key] for rounds in told["rounds"].values() for one in rounds))
+        for key in ("before", "after")
+    )
+    return f"In SEFT, its reviser turns answers of mean reward {before} into ones of {after}."
+
+
+def _verdict(found: _Found, mine: str, other: str) -> str:
+    gains = found.gains(mine, other, "piece_frac")
+    sampled = found.gains(mine, other, "reward")
     values = gains.values()
     if len(values) == 1:
         how = "one seed, which shows little"
@@ -157,6 +180,31 @@ def _rows(told: Mapping[str, Any]) -> Markup:
     head = ["seed", "prompts", "for SFT", "triples", "source's is better", "best answers by"]
     note = "Prompts to which all answers of the target are worth the same give no triple."
     return tag("div", table(head, rows, "What there was to learn from", note), class_="words")
+
+
+def _rounds(told: Mapping[str, Any]) -> Markup:
+    rows = [
+        (
+            seed,
+            str(number),
+            count(one["num_prompts"]),
+            percent(one["before"]),
+            percent(one["after"]),
+            *("–" if one[key] is None else percent(one[key]) for key in _KEPT),
+        )
+        for seed, rounds in told["rounds"].items()
+        for number, one in enumerate(rounds, 1)
+    ]
+    head = ["seed", "round", "prompts", "before", "after", "right, kept", "wrong, kept"]
+    note = (
+        "Before and after: mean reward of what the target answers, and of what the reviser makes "
+        "of it; the reviser sees neither rewards nor right answers then. An answer is right if all "
+        "of it is; the reviser has learnt to keep what has one wrong piece in three at most."
+    )
+    return tag("div", table(head, rows, "What the reviser of SEFT did", note), class_="words")
+
+
+_KEPT = ("kept_right", "kept_wrong")
 
 
 def _cell(values: Mapping[int, float]) -> str:
