@@ -2,7 +2,7 @@
 
 One folder holds one seed: ``data`` (chats and tokenizers), ``taught`` (the four models), ``fused``
 (the target after each variant), ``merged`` (its pairs, made one), ``pruned`` (one variant
-without some blocks), ``aligned`` (the target after preferences and revised answers) and ``scores``. All of them are
+without some blocks), ``aligned`` (the target after preferences) and ``scores``. All of them are
 made of run folders, so a demo that was killed goes on where it stopped.
 """
 
