@@ -59,8 +59,8 @@ def main() -> None:
         row |= {"lm_eval_s": round(theirs["seconds"], 3), "lm_eval_batch": theirs["batch"]}
         rows.append(row | {"ratio": round(theirs["seconds"] / ours["seconds"], 2)})
         print(rows[-1], flush=True)
-    if not args.no_json:
-        save(rows, args.vocab)
+        if not args.no_json:
+            save(rows, args.vocab)
 
 
 def best(cases: list[dict], rounds: int) -> dict:
@@ -117,7 +117,7 @@ def data(task: str) -> list[dict]:
         return " ".join(draw.choices(words, k=draw.randint(least, most)))
 
     if task == "texts":
-        return [{"text": text(5, 500)} for _ in range(40)]
+        return [{"text": text(5, 500)} for _ in range(16)]
     least, most = (150, 200) if task == "long prompts" else (10, 60)
     number = 16 if task == "long prompts" else 32
     return [
