@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from inarch.flows import _prune_lab, prune
+from inarch.flows import prune
+from inarch.flows._prune import lab as _prune_lab
 from inarch.io.models import load_model
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from inarch.cli.main import app
 from inarch.cli.show_prune import show_pruned
 from inarch.errors import InarchError
-from inarch.flows import _prune_models
+from inarch.flows._prune import models as _prune_models
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from inarch.cli import show
 from inarch.cli.show_merge import show_coefficients, show_extracted, show_search
-from inarch.flows._search_settings import SearchRun
+from inarch.flows._search.settings import SearchRun
 from inarch.flows.search import Found
 from inarch.merge._extract import Extracted, ExtractReport
 from inarch.settings import validate

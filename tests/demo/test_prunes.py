@@ -15,7 +15,7 @@ from inarch.demo.experiment import Size, fused, questions, tokenizer_folder, wri
 from inarch.demo.models import TARGET
 from inarch.demo.scores import Score
 from inarch.demo.world import SKILLS
-from inarch.flows import _prune_models
+from inarch.flows._prune import models as _prune_models
 from inarch.io.models import load_model, new_model
 from inarch.io.tokenizers import load_tokenizer
 

@@ -17,7 +17,7 @@ from inarch.demo.results import ALL_SKILLS, Results
 from inarch.demo.run import SEEDS, DemoSettings, grow, plan, run
 from inarch.demo.world import SKILLS
 from inarch.errors import SettingsError
-from inarch.flows import _prune_models
+from inarch.flows._prune import models as _prune_models
 
 TINY = Size(
     ("plain", "pairs"),

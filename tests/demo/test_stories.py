@@ -11,7 +11,7 @@ from tests.tiny import byte_level
 
 from inarch.demo import stories
 from inarch.errors import DataError
-from inarch.flows import _prune_models
+from inarch.flows._prune import models as _prune_models
 from inarch.io.models import load_model, new_model
 
 CONFIG = {

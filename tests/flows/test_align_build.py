@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from inarch.errors import DataError, SettingsError
 from inarch.flows import align, align_build
-from inarch.flows._align_build_rows import Answered, texts
-from inarch.flows._question import NoScore
+from inarch.flows._build.rows import Answered, texts
+from inarch.flows._scoring.question import NoScore
 from inarch.flows.align import AlignRun
 from inarch.flows.align_build import BuildRun
 from inarch.io.answers import Answer, AnswererSettings, answers

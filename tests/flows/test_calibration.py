@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inarch.errors import DataError
-from inarch.flows._calibration import CalibrationSettings, calibrate
+from inarch.flows._prune.calibration import CalibrationSettings, calibrate
 from inarch.io.tokenizers import Tokenizer, wrap_tokenizer
 from tests.tiny import CHATML, byte_level, sentencepiece
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inarch.flows import _change
-from inarch.flows._change import LANES, Change, measure, total
+from inarch.flows._diff import change as _change
+from inarch.flows._diff.change import LANES, Change, measure, total
 
 SIZES = (0, 1, 7, LANES - 1, LANES, LANES + 1, 5 * LANES, 5 * LANES + 3)
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inarch.errors import DataError
-from inarch.flows._judge import Judge, ScoreSettings
+from inarch.flows._search.judge import Judge, ScoreSettings
 from inarch.settings import validate
 from tests.tiny import TEXT, byte_level, save_model, sentencepiece
 
@@ -115,7 +115,7 @@ def test_answers(model, tmp_path, monkeypatch):
         assert all(chat[-1].role == "user" for chat in chats)
         return [f"one TWO {chat[-1].content[1:]}" for chat in chats]
 
-    monkeypatch.setattr("inarch.flows._judge.answer_greedily", answer)
+    monkeypatch.setattr("inarch.flows._search.judge.answer_greedily", answer)
     assert judge.score(model) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert sorted(asked) == ["q0", "q1", "q2", "q3"]
     assert (score.unit, score.lower_is_better) == ("share of right pieces", False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inarch.flows._plain_mean import plain_mean
+from inarch.flows._search.plain_mean import plain_mean
 from inarch.merge import METHODS, MergeConfig
 from inarch.merge._outline import outline
 from inarch.settings import to_dict, validate

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from inarch.flows import _propose
-from inarch.flows._propose import propose, spread, start
+from inarch.flows._search import propose as _propose
+from inarch.flows._search.propose import propose, spread, start
 
 
 def rng(seed: int = 0) -> np.random.Generator:

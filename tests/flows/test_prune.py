@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.evaluate import Speed
-from inarch.flows import _prune_lab, _prune_models
 from inarch.flows import prune as flow
-from inarch.flows._prune_lab import Lab
-from inarch.flows._prune_order import losses_along, step_of
+from inarch.flows._prune import models
+from inarch.flows._prune.lab import Lab
+from inarch.flows._prune.order import losses_along, step_of
 from inarch.io.models import load_model, new_model
 from inarch.prune import Block, Step
 from inarch.prune._blocks import BlockModel
@@ -59,7 +59,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that a fresh process takes, but for `pruned` and where it is asked for."""
-    monkeypatch.setattr(_prune_models, "verify", lambda *args, **kwargs: None)
+    monkeypatch.setattr(models, "verify", lambda *args, **kwargs: None)
 
 
 def settings(model: Path, texts: Path, *more: str) -> flow.PruneRun:
@@ -286,8 +286,8 @@ def test_a_model_that_is_not_the_masked_one_is_not_kept(
             made.get_input_embeddings().weight[3:] += 0.01
         return made
 
-    monkeypatch.setattr(_prune_models, "verify", verify)
-    monkeypatch.setattr(_prune_models, "cut", bent)
+    monkeypatch.setattr(models, "verify", verify)
+    monkeypatch.setattr(models, "cut", bent)
     with pytest.raises(WeightsError, match="logits differ"):
         flow.run(settings(model, texts, "target.blocks=[1]"), tmp_path / "out")
     assert not (tmp_path / "out/model").exists()
@@ -349,7 +349,7 @@ def test_what_a_block_takes_is_told_by_leaving_its_kind_out(
     def clock(models: list[Any], workload: Any) -> list[Speed]:
         return [Speed(0.0, next(seconds), 0)]
 
-    monkeypatch.setattr(_prune_lab, "measure_speed", clock)
+    monkeypatch.setattr("inarch.flows._prune.lab.measure_speed", clock)
     assert lab.saving_per_block() == pytest.approx({"mha": 0.1, "mlp": 0.05})
 
 

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from transformers import AutoModelForSequenceClassification, LlamaConfig
 
 from inarch.errors import DataError, SettingsError, WeightsError
-from inarch.flows._checks import is_right, last_number
-from inarch.flows._question import NoScore, Question
-from inarch.flows._rating import rating, request_of
-from inarch.flows._run_code import code_of, passes
-from inarch.flows._scorer_settings import CheckSettings, JudgeSettings, ScorerSettings
-from inarch.flows._scorers import check_scorer, scores_of
+from inarch.flows._scoring.checks import is_right, last_number
+from inarch.flows._scoring.question import NoScore, Question
+from inarch.flows._scoring.rating import rating, request_of
+from inarch.flows._scoring.run_code import code_of, passes
+from inarch.flows._scoring.scorers import check_scorer, scores_of
+from inarch.flows._scoring.settings import CheckSettings, JudgeSettings, ScorerSettings
 from inarch.io.endpoints import Failure, Reply
 from inarch.records import Message
 from tests.io.fake_endpoint import Fault, serving

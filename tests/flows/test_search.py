@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows import merge, search
-from inarch.flows._judge import Judge, Scores
+from inarch.flows._search.judge import Judge, Scores
 from inarch.merge import MergeConfig
 from inarch.settings import validate
 from tests.tiny import TEXT, byte_level, save_model

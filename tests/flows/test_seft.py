@@ -20,9 +20,12 @@ from transformers import AutoModelForCausalLM
 from inarch.align import _prompts
 from inarch.align._reviser import ReviserForm, openings, reviser_chat
 from inarch.errors import DataError, SettingsError
-from inarch.flows import _seft_answers, _seft_reviser, _seft_round, seft
-from inarch.flows._seft_settings import DecodeSettings
-from inarch.flows._seft_write import Writer, write
+from inarch.flows import seft
+from inarch.flows._seft import answers as _seft_answers
+from inarch.flows._seft import reviser as _seft_reviser
+from inarch.flows._seft import round as _seft_round
+from inarch.flows._seft.settings import DecodeSettings
+from inarch.flows._seft.write import Writer, write
 from inarch.flows.seft import SeftRun
 from inarch.io.files import digest_folder, read_metrics
 from inarch.io.models import load_model
@@ -672,7 +675,9 @@ def by_length(prompt, answers):
 @pytest.mark.usefixtures("quick")
 def test_scores_before_and_after(world: Path, tmp_path: Path, monkeypatch):
     says(monkeypatch, f"{MINOR}\nx", f"{MAJOR}\n{'y' * 100}", KEEP, "?")
-    monkeypatch.setattr(sys.modules["inarch.flows._scorers"], "_function", lambda name: by_length)
+    monkeypatch.setattr(
+        sys.modules["inarch.flows._scoring.scorers"], "_function", lambda name: by_length
+    )
     scored = recipe(world, rounds=["external"], scorer="tests:by_length")
     (told,) = seft.run(scored, tmp_path / "out")
     rows = lines(tmp_path / "out/round-1/revisions.jsonl")

@@ -24,9 +24,9 @@ from transformers import PreTrainedTokenizerFast
 from inarch.align._decode import revised
 from inarch.align._reviser import ReviserForm
 from inarch.flows import align, seft
-from inarch.flows._seft_reviser import reviser_of
-from inarch.flows._seft_settings import DecodeSettings
-from inarch.flows._seft_write import Writer, write
+from inarch.flows._seft.reviser import reviser_of
+from inarch.flows._seft.settings import DecodeSettings
+from inarch.flows._seft.write import Writer, write
 from inarch.flows.align import AlignRun
 from inarch.flows.seft import SeftRun
 from inarch.io.models import load_model, new_model

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from inarch.flows._space import Space, Variable, fill, find_mismatches
+from inarch.flows._search.space import Space, Variable, fill, find_mismatches
 
 
 def variable(**settings) -> Variable:

@@ -18,9 +18,9 @@ from inarch.demo.models import MAX_TOKENS
 from inarch.demo.scores import ask
 from inarch.demo.world import SKILLS, Task
 from inarch.flows import prune
-from inarch.flows._calibration import CalibrationSettings, calibrate
-from inarch.flows._prune_order import find_order, step_of
-from inarch.flows._prune_settings import MethodSettings, TargetSettings
+from inarch.flows._prune.calibration import CalibrationSettings, calibrate
+from inarch.flows._prune.order import find_order, step_of
+from inarch.flows._prune.settings import MethodSettings, TargetSettings
 from inarch.io.files import digest_file, digest_folder
 from inarch.io.models import load_model
 from inarch.io.runs import stage

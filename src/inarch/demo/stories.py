@@ -18,8 +18,8 @@ from transformers import GenerationConfig
 
 from inarch.errors import DataError
 from inarch.flows import prune
-from inarch.flows._calibration import CalibrationSettings
-from inarch.flows._prune_settings import MethodSettings, TargetSettings
+from inarch.flows._prune.calibration import CalibrationSettings
+from inarch.flows._prune.settings import MethodSettings, TargetSettings
 from inarch.io.files import digest_folder, write_atomic
 from inarch.io.models import load_model
 from inarch.io.runs import stage

@@ -27,11 +27,11 @@ from inarch.align._rows import Dropped, PreferenceSettings, answer_rows
 from inarch.align._store import AnswerRows, write_rows
 from inarch.align._trial import layout_for
 from inarch.errors import DataError, WeightsError
-from inarch.flows._align_fit import fitted
-from inarch.flows._align_plan import plan
-from inarch.flows._align_settings import AlignRun, result_settings
+from inarch.flows._align.fit import fitted
+from inarch.flows._align.held_out import means
+from inarch.flows._align.plan import plan
+from inarch.flows._align.settings import AlignRun, result_settings
 from inarch.flows._corpus import data_digest, short_digest, tokenizer_at
-from inarch.flows._held_out import means
 from inarch.flows.teach import device_of, model_digest
 from inarch.io.models import DTYPES, head_width, load_model, new_model
 from inarch.io.progress import track

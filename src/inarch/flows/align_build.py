@@ -18,8 +18,8 @@ from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped, check_template
 from inarch.errors import DataError
 from inarch.flows import align
-from inarch.flows._align_build_plan import plan
-from inarch.flows._align_build_rows import (
+from inarch.flows._build.plan import plan
+from inarch.flows._build.rows import (
     Answered,
     candidate_row,
     preference_row,
@@ -27,10 +27,10 @@ from inarch.flows._align_build_rows import (
     texts,
     write_jsonl,
 )
-from inarch.flows._align_build_settings import BuildRun, result_settings, sampling_key, source_key
+from inarch.flows._build.settings import BuildRun, result_settings, sampling_key, source_key
 from inarch.flows._corpus import data_digest, short_digest, tokenizer_at
-from inarch.flows._question import Question
-from inarch.flows._scorers import (
+from inarch.flows._scoring.question import Question
+from inarch.flows._scoring.scorers import (
     check_references,
     check_scorer,
     scorer_inputs,

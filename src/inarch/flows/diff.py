@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import NonNegativeInt
 
-from inarch.flows._change import Change, measure, total
 from inarch.flows._cores import num_cores
-from inarch.flows._sidecar_diff import compare_side_files
+from inarch.flows._diff.change import Change, measure, total
+from inarch.flows._diff.sidecars import compare_side_files
 from inarch.io.dtypes import is_float, widen
 from inarch.io.headers import TensorInfo
 from inarch.io.progress import track

@@ -18,10 +18,10 @@ from typing import Any
 
 from inarch.errors import SettingsError
 from inarch.flows._corpus import data_digest
-from inarch.flows._heal import HealSettings
-from inarch.flows._prune_lab import WORKLOAD, Lab
-from inarch.flows._prune_models import cut_models, heal_model
-from inarch.flows._prune_order import (
+from inarch.flows._prune.heal import HealSettings
+from inarch.flows._prune.lab import WORKLOAD, Lab
+from inarch.flows._prune.models import cut_models, heal_model
+from inarch.flows._prune.order import (
     ORDER,
     Enough,
     as_row,
@@ -31,8 +31,8 @@ from inarch.flows._prune_order import (
     read_order,
     until,
 )
-from inarch.flows._prune_plan import plan, refuse_format
-from inarch.flows._prune_settings import COSTS_ONLY, MethodSettings, PruneRun
+from inarch.flows._prune.plan import plan, refuse_format
+from inarch.flows._prune.settings import COSTS_ONLY, MethodSettings, PruneRun
 from inarch.io.files import digest_file, digest_folder, write_atomic, write_json
 from inarch.io.runs import stage
 from inarch.prune import Step

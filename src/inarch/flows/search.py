@@ -20,10 +20,10 @@ import numpy as np
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.flows import merge
-from inarch.flows._judge import Judge, Scores
-from inarch.flows._plain_mean import plain_mean
-from inarch.flows._propose import propose, spread, start
-from inarch.flows._search_settings import (
+from inarch.flows._search.judge import Judge, Scores
+from inarch.flows._search.plain_mean import plain_mean
+from inarch.flows._search.propose import propose, spread, start
+from inarch.flows._search.settings import (
     SearchRun,
     all_refs,
     load_search,
@@ -31,7 +31,7 @@ from inarch.flows._search_settings import (
     samples,
     trial_config,
 )
-from inarch.flows._space import Floats, Space, Values
+from inarch.flows._search.space import Floats, Space, Values
 from inarch.io.files import append_metrics, digest_file, read_metrics, remove
 from inarch.io.hub import find_folder
 from inarch.io.models import pick_device

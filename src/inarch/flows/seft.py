@@ -11,12 +11,12 @@ from typing import Any
 
 from inarch.align._rows import check_template
 from inarch.flows._corpus import data_digest, tokenizer_at
-from inarch.flows._scorers import check_references, check_scorer, scorer_inputs
-from inarch.flows._seft_plan import plan
-from inarch.flows._seft_pool import Fresh, fresh_prompts
-from inarch.flows._seft_reviser import reviser_of, trained_model
-from inarch.flows._seft_round import Round, play
-from inarch.flows._seft_settings import SeftRun, result_settings
+from inarch.flows._scoring.scorers import check_references, check_scorer, scorer_inputs
+from inarch.flows._seft.plan import plan
+from inarch.flows._seft.pool import Fresh, fresh_prompts
+from inarch.flows._seft.reviser import reviser_of, trained_model
+from inarch.flows._seft.round import Round, play
+from inarch.flows._seft.settings import SeftRun, result_settings
 from inarch.flows.teach import model_digest
 from inarch.io.files import write_json
 from inarch.io.runs import is_first_process, stage

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from inarch.align._ranked import RankedSettings, ranked_rows
 from inarch.flows._plan import num_weights, operations_per_s
-from inarch.flows._seft_pool import fresh_prompts
-from inarch.flows._seft_reviser import trained_model
-from inarch.flows._seft_settings import SeftRun
+from inarch.flows._seft.pool import fresh_prompts
+from inarch.flows._seft.reviser import trained_model
+from inarch.flows._seft.settings import SeftRun
 from inarch.flows.teach import device_of
 from inarch.train.plan import num_steps
 from inarch.train.settings import TrainSettings

@@ -8,10 +8,10 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from inarch.align._candidates import ChooseSettings
 from inarch.align._prompts import PromptSettings
 from inarch.align._rows import PreferenceSettings
-from inarch.flows._align_settings import AlignRun, MethodSettings
-from inarch.flows._align_settings import result_settings as align_result_settings
-from inarch.flows._scorer_settings import ScorerSettings
-from inarch.flows._scorers import scorer_key
+from inarch.flows._align.settings import AlignRun, MethodSettings
+from inarch.flows._align.settings import result_settings as align_result_settings
+from inarch.flows._scoring.settings import ScorerSettings
+from inarch.flows._scoring.scorers import scorer_key
 from inarch.flows.recipe import ModelSettings
 from inarch.io.answers import AnswererSettings
 from inarch.io.endpoints import identity

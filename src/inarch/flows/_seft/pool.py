@@ -11,7 +11,7 @@ from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._ranked import as_chat
 from inarch.align._rows import Dropped
 from inarch.errors import DataError
-from inarch.flows._seft_settings import SeftRun
+from inarch.flows._seft.settings import SeftRun
 from inarch.io.progress import track
 
 logger = logging.getLogger(__name__)

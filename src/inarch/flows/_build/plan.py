@@ -12,7 +12,7 @@ from pathlib import Path
 from inarch.align._candidates import first_part
 from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped
-from inarch.flows._align_build_settings import BuildRun
+from inarch.flows._build.settings import BuildRun
 from inarch.flows._plan import num_weights, operations_per_s
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of

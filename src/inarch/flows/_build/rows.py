@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from inarch.align._candidates import Candidate, Pair, Triple
 from inarch.align._prompts import PromptRow
-from inarch.flows._question import NoScore, Result
+from inarch.flows._scoring.question import NoScore, Result
 from inarch.io.answers import Answer
 from inarch.io.files import write_atomic
 

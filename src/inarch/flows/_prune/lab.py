@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from inarch.evaluate import Workload, measure_speed
-from inarch.flows._calibration import calibrate
-from inarch.flows._prune_order import Enough, gone_by, losses_along
-from inarch.flows._prune_settings import MethodSettings, PruneRun
+from inarch.flows._prune.calibration import calibrate
+from inarch.flows._prune.order import Enough, gone_by, losses_along
+from inarch.flows._prune.settings import MethodSettings, PruneRun
 from inarch.io.models import DTYPES, load_model, max_positions, pick_device
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import Step, _sizes

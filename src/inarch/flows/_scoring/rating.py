@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
-from inarch.flows._scorer_settings import JudgeSettings
+from inarch.flows._scoring.question import NoScore, Question, Result, Scorer, Scores
+from inarch.flows._scoring.settings import JudgeSettings
 from inarch.io.endpoints import Failure, Reply, Request, ask
 from inarch.records import Message
 

@@ -13,13 +13,13 @@ from inarch.align._prompts import PromptRow
 from inarch.align._revised_rows import Scores, left_out, report
 from inarch.errors import DataError
 from inarch.flows import align
-from inarch.flows._align_build_rows import write_jsonl
-from inarch.flows._question import NoScore, Question
-from inarch.flows._scorers import scores_of
-from inarch.flows._seft_answers import Line, answers, written
-from inarch.flows._seft_pool import Fresh
-from inarch.flows._seft_reviser import Reviser
-from inarch.flows._seft_settings import SeftRun, result_settings
+from inarch.flows._build.rows import write_jsonl
+from inarch.flows._scoring.question import NoScore, Question
+from inarch.flows._scoring.scorers import scores_of
+from inarch.flows._seft.answers import Line, answers, written
+from inarch.flows._seft.pool import Fresh
+from inarch.flows._seft.reviser import Reviser
+from inarch.flows._seft.settings import SeftRun, result_settings
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of, model_digest
 from inarch.io.files import read_metrics, write_json

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from inarch.errors import DataError, SettingsError
-from inarch.flows._question import Question, Scorer, Scores
-from inarch.flows._run_code import code_of, passes
-from inarch.flows._scorer_settings import CheckSettings
+from inarch.flows._scoring.question import Question, Scorer, Scores
+from inarch.flows._scoring.run_code import code_of, passes
+from inarch.flows._scoring.settings import CheckSettings
 
 _NUMBER = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 

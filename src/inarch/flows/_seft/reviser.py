@@ -14,11 +14,11 @@ from inarch.align._reviser import ReviserForm, as_answers, reviser_lessons
 from inarch.align._rows import PreferenceSettings, check_template, tokenised
 from inarch.errors import DataError, SettingsError
 from inarch.flows import align
-from inarch.flows._align_build_rows import write_jsonl
-from inarch.flows._align_fit import fitted
-from inarch.flows._align_settings import result_settings
+from inarch.flows._align.fit import fitted
+from inarch.flows._align.settings import result_settings
+from inarch.flows._build.rows import write_jsonl
 from inarch.flows._corpus import data_digest, tokenizer_at
-from inarch.flows._seft_settings import SeftRun
+from inarch.flows._seft.settings import SeftRun
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import model_digest
 from inarch.io.files import digest_file, write_json

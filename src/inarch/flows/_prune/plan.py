@@ -14,11 +14,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from inarch.errors import InarchError
-from inarch.flows._calibration import calibrate
-from inarch.flows._heal import CUT, HealSettings, runs
 from inarch.flows._plan import operations_per_s
 from inarch.flows._plan import plan as plan_fuse
-from inarch.flows._prune_settings import MethodSettings, PruneRun
+from inarch.flows._prune.calibration import calibrate
+from inarch.flows._prune.heal import CUT, HealSettings, runs
+from inarch.flows._prune.settings import MethodSettings, PruneRun
 from inarch.io.models import DTYPES, max_positions, pick_device, quiet_transformers
 from inarch.io.tokenizers import load_tokenizer
 from inarch.prune import METHODS, Unit, _sizes, _units

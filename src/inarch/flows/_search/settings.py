@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from inarch.errors import SettingsError
-from inarch.flows._judge import ScoreSettings
-from inarch.flows._space import Space, Values, Variable, fill, find_mismatches
+from inarch.flows._search.judge import ScoreSettings
+from inarch.flows._search.space import Space, Values, Variable, fill, find_mismatches
 from inarch.merge import METHODS, MergeConfig
 from inarch.merge._config import ModelRef
 from inarch.merge._outline import find_problems, refs_of

@@ -11,10 +11,10 @@ import torch
 
 from inarch.errors import SettingsError
 from inarch.evaluate import measure_speed
-from inarch.flows._heal import HealSettings, heal
-from inarch.flows._prune_card import card
-from inarch.flows._prune_lab import WORKLOAD, Lab
-from inarch.flows._prune_order import ORDER, Enough, gone_by, losses_along, until
+from inarch.flows._prune.card import card
+from inarch.flows._prune.heal import HealSettings, heal
+from inarch.flows._prune.lab import WORKLOAD, Lab
+from inarch.flows._prune.order import ORDER, Enough, gone_by, losses_along, until
 from inarch.io.files import write_atomic
 from inarch.io.models import load_model, quiet_transformers
 from inarch.prune import Step, _sizes

@@ -6,7 +6,7 @@ from inarch.align._examples import PreferenceData, collator
 from inarch.align._layout import Layout
 from inarch.align._objective import preference_loss
 from inarch.align._reference import Products, stored
-from inarch.flows._align_settings import AlignRun
+from inarch.flows._align.settings import AlignRun
 
 _ROWS = 8
 """Rows of one forward."""

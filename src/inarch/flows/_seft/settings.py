@@ -9,10 +9,10 @@ from inarch.align._ranked import RankedSettings
 from inarch.align._revised_rows import FilterSettings
 from inarch.align._reviser import ReviserForm
 from inarch.align._rows import PreferenceSettings
-from inarch.flows._align_settings import AlignRun, MethodSettings
-from inarch.flows._align_settings import result_settings as align_result_settings
-from inarch.flows._scorer_settings import ScorerSettings
-from inarch.flows._scorers import scorer_key
+from inarch.flows._align.settings import AlignRun, MethodSettings
+from inarch.flows._align.settings import result_settings as align_result_settings
+from inarch.flows._scoring.scorers import scorer_key
+from inarch.flows._scoring.settings import ScorerSettings
 from inarch.flows.recipe import ModelSettings
 from inarch.io.sampling import SamplingSettings
 from inarch.settings import Settings, to_dict, validate

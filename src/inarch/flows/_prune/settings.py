@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from inarch.flows._calibration import CalibrationSettings
 from inarch.flows._method import MethodChoice
+from inarch.flows._prune.calibration import CalibrationSettings
 from inarch.prune import METHODS
 from inarch.prune._sizes import Target
 from inarch.prune._subject import Formula

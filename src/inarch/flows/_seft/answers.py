@@ -6,9 +6,9 @@ from typing import Any
 
 from inarch.align._prompts import PromptRow
 from inarch.flows._corpus import tokenizer_at
-from inarch.flows._seft_reviser import Reviser
-from inarch.flows._seft_settings import SeftRun
-from inarch.flows._seft_write import Writer, write
+from inarch.flows._seft.reviser import Reviser
+from inarch.flows._seft.settings import SeftRun
+from inarch.flows._seft.write import Writer, write
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of
 from inarch.io.files import append_metrics, read_metrics

@@ -21,7 +21,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from inarch.data import DataSettings, Reader, documents, read, read_raw, usable
 from inarch.data.corpus import Raw
 from inarch.errors import DataError
-from inarch.flows._judge import split_rows
+from inarch.flows._search.judge import split_rows
 from inarch.io.tokenizers import Tokenizer
 from inarch.prune._rows import Rows
 from inarch.records import Document

@@ -15,8 +15,8 @@ from inarch.align._read import preferences
 from inarch.align._rows import AnswerRow, check_template, tokenised
 from inarch.data import file_rows
 from inarch.errors import WeightsError
-from inarch.flows._align_fit import fitted
-from inarch.flows._align_settings import AlignRun
+from inarch.flows._align.fit import fitted
+from inarch.flows._align.settings import AlignRun
 from inarch.flows._corpus import tokenizer_at
 from inarch.flows._plan import num_weights, operations_per_s
 from inarch.flows.teach import device_of

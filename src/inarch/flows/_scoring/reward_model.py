@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from inarch.data import UnreadableChat, render
 from inarch.errors import WeightsError
-from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
-from inarch.flows._scorer_settings import RewardModelSettings
+from inarch.flows._scoring.question import NoScore, Question, Result, Scorer, Scores
+from inarch.flows._scoring.settings import RewardModelSettings
 from inarch.io.models import DTYPES, max_positions, quiet_transformers
 from inarch.io.tokenizers import Tokenizer, load_tokenizer
 from inarch.records import Message

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch import __version__
-from inarch.flows._prune_settings import PruneRun
+from inarch.flows._prune.settings import PruneRun
 from inarch.prune import Step
 from inarch.prune._order import name_of
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from inarch.align._prompts import PromptRow
 from inarch.errors import DataError, InarchError, SettingsError
-from inarch.flows._checks import checker, reference_of
-from inarch.flows._question import NoScore, Question, Result, Scorer, Scores
-from inarch.flows._rating import judge
-from inarch.flows._reward_model import check_reward_model, reward_model
-from inarch.flows._scorer_settings import ScorerSettings
+from inarch.flows._scoring.checks import checker, reference_of
+from inarch.flows._scoring.question import NoScore, Question, Result, Scorer, Scores
+from inarch.flows._scoring.rating import judge
+from inarch.flows._scoring.reward_model import check_reward_model, reward_model
+from inarch.flows._scoring.settings import ScorerSettings
 from inarch.io.endpoints import identity
 from inarch.io.files import append_metrics, digest_file, read_metrics
 from inarch.io.models import digest_model

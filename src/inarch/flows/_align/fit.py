@@ -2,7 +2,7 @@
 
 from inarch.align._rows import PreferenceSettings
 from inarch.errors import DataError
-from inarch.flows._align_settings import AlignRun
+from inarch.flows._align.settings import AlignRun
 from inarch.flows._corpus import positions_of
 from inarch.settings import validate
 

@@ -9,7 +9,7 @@ from inarch.align._decode import decide
 from inarch.align._ranked import Chat
 from inarch.align._reviser import ReviserForm, opening_logps, openings, reviser_chat
 from inarch.align._rows import Ids
-from inarch.flows._seft_settings import DecodeSettings
+from inarch.flows._seft.settings import DecodeSettings
 from inarch.io.generation import complete, read_prompts
 from inarch.io.models import max_positions
 from inarch.io.tokenizers import Tokenizer

@@ -1,0 +1,1 @@
+"""What `inarch align train` is made of."""

@@ -1,0 +1,1 @@
+"""What `inarch align build` is made of."""

@@ -1,0 +1,1 @@
+"""What `inarch diff` is made of."""

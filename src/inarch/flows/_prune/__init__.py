@@ -1,0 +1,1 @@
+"""What `inarch prune` is made of."""

@@ -1,0 +1,1 @@
+"""What `inarch merge search` is made of."""

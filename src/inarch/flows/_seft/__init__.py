@@ -1,0 +1,1 @@
+"""What `inarch align seft` is made of."""
