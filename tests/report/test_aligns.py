@@ -61,6 +61,7 @@ def aligned(results):
             "seft": 60,
             "self_sft": 60,
         },
+        "num_reviser_steps": 410,
         "num_samples": 4,
         "scores": scores,
         "build": {str(seed): build for seed in SEEDS},
@@ -149,6 +150,7 @@ def test_what_the_numbers_show_is_said_good_or_bad(demo, aligned, page):
         "(+5.0 to +7.0); sampled +6.0 (+5.0 to +7.0)." in told
     )
     assert "in 2 rounds and 60 steps" in told
+    assert "for 410 small steps of its own" in told
     # .50 and .60 before, .75 after
     assert "its reviser turns answers of mean reward 55.0% into ones of 75.0%." in told
 

@@ -51,6 +51,7 @@ def as_json(found: Mapping[int, Sequence[Aligned]]) -> dict[str, Any]:
     return {
         "labels": {TARGET.name: BEFORE} | {name: way.label for name, way in WAYS.items()},
         "num_steps": {name: way.num_steps for name, way in WAYS.items()},
+        "num_reviser_steps": evolves.NUM_REVISER_STEPS,
         "num_samples": aligns.NUM_SAMPLES,
         "piece_frac": _whole(found, "piece_frac"),
         "reward": _whole(found, "reward"),
