@@ -80,6 +80,16 @@ def test_likelihood_and_what_compares(world, tmp_path, inarch_says):
     assert "stride 4" in printed
 
 
+def test_the_window_is_that_of_the_shortest_model(world, tmp_path, inarch_says):
+    tiny.save_model(tmp_path / "short", tiny.byte_level(), seed=0)
+    config = tmp_path / "short/config.json"
+    config.write_text(config.read_text().replace("256", "128"))
+    models = ("--model", world / "a", "--model", tmp_path / "short")
+    text = ("--text", world / "t.jsonl", "--json")
+    for row in objects(inarch_says("evaluate", "likelihood", *models, *text)):
+        assert row["reading"].startswith("window 128,")
+
+
 def test_models_read_alike(world, inarch_says):
     text = ("--text", world / "t.jsonl", "--json")
     model = ("--model", world / "a")

@@ -8,7 +8,7 @@ from tests import tiny
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate import choices, exact_match
-from inarch.evaluate._questions import Question, TaskSettings, WriteForm, read_questions
+from inarch.evaluate._questions import TaskSettings, WriteForm, read_questions
 from inarch.settings import validate
 
 CHOICE = {"choices": "options", "answer": "label"}
@@ -200,5 +200,8 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of):
         exact_match.write(model, hf, questions, form.model_copy(update={"regex": "("}), 64)
 
 
-def test_a_question_has_a_place():
-    assert Question._fields[:2] == ("where", "name")
+def test_a_limit_counts_behind_what_is_skipped(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps(ROW) + "\n") * 5)
+    task = TaskSettings(data=path, prompt="q", skip=2, generate=WriteForm(answer="label"))
+    assert [row.name for row in read_questions(task, 2)] == ["2", "3"]
