@@ -60,6 +60,8 @@ def workplace(tmp_path_factory) -> Path:
         "def score(prompt, answers):\n    return [a.count(' ') + len(a) / 1e3 for a in answers]\n"
     )
     (folder / "notes.txt").write_text("\n".join(TEXT))
+    questions = [{"q": text, "options": ["cat", "dog"], "label": 0} for text in TEXT]
+    (folder / "capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     write_posts(folder)
     write_judgments(folder)
     for seed, name in enumerate(("chat", "code"), 3):
