@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.spans.made_up import made
+from tests.tiny import byte_level, save_model
 
 RECIPE = """
 data: {train: train.jsonl}
@@ -151,6 +152,15 @@ def test_mistakes_are_told(place, models, inarch_says, flags, lines, message):
     code, _, error = inarch_says("spans", "tag", "--model", models[0], *flags, "t.txt")
     assert code == 2
     assert message in error
+
+
+@pytest.mark.parametrize("verb", ["tag", "screen"])
+def test_a_model_of_another_kind_is_refused(place, inarch_says, verb):
+    save_model(Path("lm"), byte_level())
+    Path("t.jsonl").write_text('{"text": "a"}\n')
+    code, _, error = inarch_says("spans", verb, "t.jsonl", "--model", "lm")
+    assert code == 2
+    assert "lm/config.json: found a model of type 'llama', expected 'inarch_spans'" in error
 
 
 def test_what_is_absent_is_told(place, models, inarch_says):

@@ -240,3 +240,12 @@ def test_no_tagger_in_a_folder(tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match=r"words\.json"):
         Tagger.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"), [("{", "no JSON"), ("[]", "type None"), ("{}", "type None")]
+)
+def test_a_config_that_is_no_taggers(tmp_path, config, told):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(WeightsError, match=rf"config\.json: .*{told}"):
+        Tagger.from_pretrained(tmp_path)

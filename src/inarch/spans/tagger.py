@@ -11,6 +11,7 @@ Shapes: B = rows, T = tokens, K = tags.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from inarch.io.models import quiet_transformers
 from inarch.spans.coders import Coder, PieceCoder, Spell, Tokens, WordCoder, load_tokenizer
 from inarch.spans.crf import pair_marginals
 from inarch.spans.encoder import WordEncoder
-from inarch.spans.model import Emissions, SpanModel
+from inarch.spans.model import Emissions, SpanConfig, SpanModel
 from inarch.spans.offsets import Span, tokens_to_spans
 from inarch.spans.onnx_model import Marked, OnnxModel
 from inarch.spans.windows import Marginals, averaged, best_path, windows
@@ -181,10 +182,7 @@ def load_span_model(folder: str | Path) -> SpanModel:
     Raises:
         WeightsError: There is none, or its weights are not those that its config asks for.
     """
-    if not (Path(folder) / "config.json").is_file():
-        raise WeightsError(
-            f"found no config.json in {folder}, expected a folder that `inarch spans train` wrote"
-        )
+    _check_kind(Path(folder))
     try:
         with quiet_transformers():
             model, report = SpanModel.from_pretrained(
@@ -202,6 +200,23 @@ def load_span_model(folder: str | Path) -> SpanModel:
             " those that were saved with it; fetch the folder again"
         )
     return model.eval()
+
+
+def _check_kind(folder: Path) -> None:
+    """Refuse a model of another kind, which would be read as a tagger with default sizes."""
+    path, wanted = folder / "config.json", "expected a folder that `inarch spans train` wrote"
+    if not path.is_file():
+        raise WeightsError(f"found no config.json in {folder}, {wanted}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path}: this is no JSON ({error}); {wanted}") from error
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found != SpanConfig.model_type:
+        raise WeightsError(
+            f"{path}: found a model of type {found!r}, expected {SpanConfig.model_type!r};"
+            " give a folder that `inarch spans train` wrote"
+        )
 
 
 def load_coder(folder: Path, model: SpanModel) -> Coder:
