@@ -59,6 +59,23 @@ def test_alpaca(alpaca, inarch_says, tmp_path):
     assert [row["prompt"] for row in scores] == [f"idx805:{i}" for i in range(9)]
 
 
+def test_alpaca_names_the_instructions_without_a_row(alpaca, inarch_says, tmp_path):
+    _, printed, said = inarch_says("evaluate", *alpaca[:3])
+    assert "9 of 805 judgments: 4 won" in printed
+    assert "795 of the 805 instructions have no row: all numbers are of the other 10" in said
+    rows = [f"{i},{i},5,6,1.7" for i in range(805)]
+    (tmp_path / "a.csv").write_text(NUMBERS + "\n".join(rows) + "\n")
+    _, printed, said = inarch_says("evaluate", *alpaca[:3])
+    assert "805 of 805 judgments: 805 won" in printed
+    assert "no row" not in said
+    own = {name: name for name in ("output_1", "generator_1", "generator_2")}
+    row = own | {"instruction": "not of the set", "output_2": "b", "preference": 2}
+    (tmp_path / "own.json").write_text(json.dumps([row]))
+    _, printed, said = inarch_says("evaluate", "alpaca", "--annotations", tmp_path / "own.json")
+    assert "1 judgments: 1 won" in printed
+    assert "no row" not in said
+
+
 def test_alpaca_by_position(alpaca, inarch_says, tmp_path):
     rows = (tmp_path / "a.csv").read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join([rows[0], *rows[3:], rows[1]]) + "\n")

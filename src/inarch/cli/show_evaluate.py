@@ -29,10 +29,12 @@ def show_alpaca(found: "AlpacaScore") -> None:
     output.print(table)
     fit = "" if lc is None or lc.c is None else f"; C = {lc.c:.6g}"
     left_out = f", {rate.num_invalid} rows without a preference left out" * bool(rate.num_invalid)
+    whole = f" of {found.num_instructions}" * bool(found.num_instructions)
     output.print(
-        f"{rate.n} judgments: {rate.num_wins} won, {rate.num_losses} lost, {rate.num_draws}"
+        f"{rate.n}{whole} judgments: {rate.num_wins} won, {rate.num_losses} lost, {rate.num_draws}"
         f" drawn{left_out}{fit}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -79,12 +79,19 @@ _HASHES = (
 """The first digits of SHA-256 of each instruction in UTF-8, in the order of the set."""
 
 _INDEX = {_HASHES[i : i + _DIGITS]: i // _DIGITS for i in range(0, len(_HASHES), _DIGITS)}
+NUM_INSTRUCTIONS = len(_INDEX)
+_OF_SET = "idx805:"
 
 
 def prompt_id(instruction: str) -> str:
     """Return what identifies an instruction between files: its number, or its hash."""
     index = index_of(instruction)
-    return f"idx805:{index}" if index >= 0 else _hash(instruction)[:16]
+    return f"{_OF_SET}{index}" if index >= 0 else _hash(instruction)[:16]
+
+
+def is_of_set(prompt: str) -> bool:
+    """Tell whether an id of `prompt_id` is of one of AlpacaEval's instructions."""
+    return prompt.startswith(_OF_SET)
 
 
 def index_of(instruction: str) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inarch.errors import DataError
+from inarch.evaluate._alpaca_index import NUM_INSTRUCTIONS, is_of_set
 from inarch.evaluate.alpaca import Judged, WinRate, win_chances, win_rate
 from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_weights
 from inarch.evaluate.length_control import (
@@ -47,6 +48,8 @@ class AlpacaScore(NamedTuple):
     """Mean characters of the model's answers, cut; None where some instructions have no row."""
     result: Result
     """The win rate per instruction, in percent, not length-controlled."""
+    num_instructions: int | None
+    """Of the whole set; None where the instructions are not AlpacaEval's."""
 
     def numbers(self) -> dict[str, float | int | None]:
         """Return what ``--json`` prints; null where a number is not defined."""
@@ -82,7 +85,15 @@ def score_alpaca(
     """
     judged = read_judged(files.annotations, model)
     rate = win_rate(judged)
+    whole = NUM_INSTRUCTIONS if all(map(is_of_set, judged.prompts)) else None
     _warn(judged, rate, settings)
+    if whole and len(judged.prompts) < whole:
+        logger.warning(
+            "%d of the %d instructions have no row: all numbers are of the other %d",
+            whole - len(judged.prompts),
+            whole,
+            len(judged.prompts),
+        )
     controlled, error, length = None, None, None
     if files.gamed:
         gamed = read_gamed(files.gamed)
@@ -95,7 +106,7 @@ def score_alpaca(
             controlled = length_controlled(judged, gamed, settings)
             if draws and controlled.c is not None:
                 error = bootstrap_error(judged, gamed, settings, controlled.c)
-    return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged))
+    return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged), whole)
 
 
 def _warn(judged: Judged, rate: WinRate, settings: LengthControlSettings) -> None:
