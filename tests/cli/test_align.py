@@ -1,5 +1,6 @@
 """``inarch align`` from the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,32 @@ def test_mistakes_name_their_line(recipe, calls, inarch_says):
     code, _, told = inarch_says("align", "train", recipe, "--set", "reference=adapter")
     assert code == 2
     assert "reference: adapter needs train.lora" in told
+
+
+def test_the_path_of_a_short_form_can_be_set(recipe, monkeypatch, inarch_says):
+    from inarch.flows import align
+
+    read: list[str] = []
+    monkeypatch.setattr(align, "run", lambda settings, out: read.append(settings.data.path))
+    Path("short.yaml").write_text("model: models/mine\ndata: triples.jsonl\n")
+    assert inarch_says("align", "train", "short.yaml", "--set", "data.path=other.jsonl")[0] == 0
+    assert read == ["other.jsonl"]
+    code, _, told = inarch_says("align", "train", "short.yaml", "--set", "data.limit=3")
+    assert code == 2
+    assert "set all of data instead" in told
+
+
+def test_a_training_shows_its_first_and_last_numbers(tmp_path, capsys):
+    from inarch.cli.show_align import show_training
+
+    show_training(tmp_path)
+    assert capsys.readouterr().out == ""
+    lines = [{"step": 10, "loss": 0.69, "alpha": 0.01}, {"step": 90, "loss": 0.25, "alpha": 0.1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    show_training(tmp_path)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert " ".join(rows[0]) == "up to step 10 up to step 90"
+    assert rows[2:4] == [["loss", "0.69", "0.25"], ["alpha", "0.01", "0.1"]]
 
 
 # ------------------------------------------------------------------------------------------ build

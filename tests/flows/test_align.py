@@ -512,3 +512,11 @@ def test_a_recipe_is_a_yaml_file(world: Path, tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_text(json.dumps(settings.model_dump(mode="json")))
     assert load(AlignRun, path) == settings
+
+
+def test_a_plan_refuses_what_the_run_would(world, tmp_path):
+    empty = str(write(tmp_path / "empty.jsonl", []))
+    with pytest.raises(DataError, match="found no usable row"):
+        align.plan(recipe(world, rows={"path": empty}))
+    found = align.plan(recipe(world, rows={"path": "nowhere.jsonl"}))
+    assert found["rows"] == "unknown: no nowhere.jsonl on this machine"

@@ -518,3 +518,9 @@ def test_a_plan_counts_answers(world):
     prompts = sum(len(text.encode()) // 4 + 4 for text in PROMPTS)
     assert found["cost of sources"] == f"at most {(3 * prompts + 27 * 60) / 1e6:.2f}"
     assert "unknown" in str(align_build.plan(recipe(world, prompts="org/dataset"))["prompts"])
+
+
+def test_a_plan_refuses_a_file_without_prompts(world, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="found 0 usable prompts"):
+        align_build.plan(recipe(world, prompts=str(tmp_path / "empty.jsonl")))

@@ -28,6 +28,7 @@ def train(
 ) -> None:
     """Train a model on preferences: wrpo, dpo, ipo, ln_dpo, simpo, orpo, kto or sft."""
     from inarch.cli.show import show_plan
+    from inarch.cli.show_align import show_training
     from inarch.flows import align as flow
     from inarch.settings import load
 
@@ -37,6 +38,7 @@ def train(
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
         flow.run(settings, out)
+        show_training(out)
         typer.echo(out)
 
 

@@ -41,6 +41,8 @@ def _gaps(found: Mapping[str, Any]) -> None:
         table.add_row(Text(name), f"mean {_number(gap['mean'])}, median {_number(gap['median'])}")
     if "source_above_target_frac" in found:
         table.add_row("source above target", percent(found["source_above_target_frac"]))
+    if found["ties"]:
+        table.add_row("ties between sources, won by the first", f"{found['ties']:,}")
     for name, length in found["mean_characters"].items():
         table.add_row(f"characters of {name}", _number(length))
     output.print(table)
@@ -53,8 +55,6 @@ def _left_out(found: Mapping[str, Any]) -> None:
     for name, told in found["models"].items():
         for why, number in told["failures"].items():
             table.add_row(Text(f"answers of {name}: {why}"), f"{number:,}")
-    if found["ties"]:
-        table.add_row("ties between sources, won by the first", f"{found['ties']:,}")
     if table.row_count:
         output.print(table)
 

@@ -7,6 +7,7 @@ relative to the working directory. `inarch.settings._yaml` says what YAML is rea
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
@@ -137,11 +138,13 @@ def _override(text: str, data: dict[str, object], origins: Origins) -> None:
         raise SettingsError(f"--set {text}: expected key=value, such as --set train.lr=1e-4")
     place: object = data
     path: KeyPath = ()
-    for step in steps[:-1]:
+    for step, after in pairwise(steps):
         index = _index(place, step, path, text)
         path = (*path, index)
         if isinstance(place, dict) and place.get(index) is None:
             place[index], origins[path] = {}, f"--set {text}"
+        elif isinstance(place, dict) and isinstance(place[index], str) and after == "path":
+            place[index] = {"path": place[index]}  # `data: a.jsonl` is short for its path
         place = place[index]  # type: ignore[index]  # _index has checked it
     index = _index(place, steps[-1], path, text)
     path = (*path, index)

@@ -14,7 +14,7 @@ from inarch.align._examples import PreferenceData
 from inarch.align._read import preferences
 from inarch.align._rows import AnswerRow, check_template, tokenised
 from inarch.data import file_rows
-from inarch.errors import WeightsError
+from inarch.errors import DataError, WeightsError
 from inarch.flows._align.fit import fitted
 from inarch.flows._align.settings import AlignRun
 from inarch.flows._corpus import tokenizer_at
@@ -38,8 +38,11 @@ def plan(settings: AlignRun) -> dict[str, object]:
     except WeightsError:
         return facts | dict.fromkeys(("rows", "tokens", "memory", "time"), _UNKNOWN)
     if not Path(settings.data.path).exists():
-        return facts | dict.fromkeys(("rows", "tokens", "memory", "time"), _UNKNOWN)
+        absent = {"rows": f"{_UNKNOWN}: no {settings.data.path} on this machine"}
+        return facts | absent | dict.fromkeys(("tokens", "memory", "time"), _UNKNOWN)
     num_rows, sample = _sample(settings)
+    if not num_rows:
+        raise DataError(f"{settings.data.path}: found no usable row, expected some to learn from")
     steps = num_steps(max(1, num_rows), settings.train)
     passes = steps * settings.train.batch_size / max(1, num_rows)
     form = settings.method.method.data

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from inarch.align._candidates import first_part
+from inarch.errors import DataError
 from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped
 from inarch.flows._build.settings import BuildRun
@@ -28,10 +29,15 @@ def plan(settings: BuildRun) -> dict[str, object]:
     names = [source.name for source in settings.sources]
     if not Path(settings.prompts.path).exists():
         costs = ("prompts", "for SFT", "answers", "cost of sources", "disk", "memory", "time")
-        return (
-            facts | {"sources": names, "samples": settings.samples} | dict.fromkeys(costs, _UNKNOWN)
-        )
+        absent = dict.fromkeys(costs, _UNKNOWN)
+        absent["prompts"] += f": no {settings.prompts.path} on this machine"
+        return facts | {"sources": names, "samples": settings.samples} | absent
     prompts = list(once(read_prompts(settings.prompts, Dropped()), Dropped()))
+    if len(prompts) < 2:
+        raise DataError(
+            f"{settings.prompts.path}: found {len(prompts)} usable prompts, expected some for SFT"
+            " and some for preferences"
+        )
     num_sft = len(first_part(len(prompts), settings.sft.share, settings.sft.seed))
     num_rest = len(prompts) - num_sft if settings.choose.form == "triples" else 0
     facts |= {"prompts": len(prompts), "for SFT": num_sft}
@@ -39,6 +45,9 @@ def plan(settings: BuildRun) -> dict[str, object]:
         facts[f"answers of {source.name}"] = len(prompts) * settings.samples
     if num_rest:
         facts[f"answers of {settings.target.label}, after SFT"] = num_rest * settings.samples
+    if settings.scorer.judge is not None:
+        num_answers = len(prompts) * len(settings.sources) + num_rest
+        facts["calls of the judge"] = f"at most {num_answers * settings.samples:,}"
     return facts | _costs(settings, prompts, num_sft, num_rest)
 
 

@@ -58,8 +58,8 @@ def rating(outcome: Reply | Failure) -> Result:
     found = _RATING.findall(outcome.text)
     if not found:
         return NoScore(
-            "the judge gave no rating of the form [[5]]; as its reply is kept, it is"
-            " not asked again"
+            f"the judge gave no rating of the form [[5]] but {outcome.text[:60]!r}; as its reply"
+            " is kept, it is not asked again"
         )
     number = float(found[-1])
     if not LOWEST <= number <= HIGHEST:

@@ -208,8 +208,8 @@ def _stop_at_failures(question: Question, known: Sequence[Result | None], folder
         if isinstance(one, NoScore):
             raise DataError(
                 f"{question.where}: no score for the answer {answer!r:.80}: {one.reason}. What is"
-                f" scored is kept in {folder}; run again to go on there, or set scorer.on_error:"
-                " drop to count such answers and leave them out"
+                f" scored is kept in {folder}; run again when the cause is mended, or set"
+                " scorer.on_error: drop to count such answers and leave them out"
             )
 
 
