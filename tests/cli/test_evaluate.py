@@ -254,6 +254,35 @@ def test_mtbench(inarch_says, tmp_path):
     assert "5.00" in printed
 
 
+def test_a_comparison_says_of_what(inarch_says, tmp_path):
+    paths = []
+    for benchmark, score in (
+        ("alpaca_eval2", "chance"),
+        ("arena_hard", "battles"),
+        ("mt_bench", "mean"),
+        ("likelihood", "bits per byte; less is better"),
+    ):
+        for model, prompts in (("[a] " + "long " * 20, "pqr"), ("b", "qrs")):
+            record = {"benchmark": benchmark, "version": "", "score": score}
+            rows = [{"prompt": name, "category": "", "score": 1} for name in prompts]
+            kept = {"format": "inarch evaluation 1", "protocol": record, "model": model}
+            paths.append(tmp_path / f"{benchmark}{model[0]}.json")
+            paths[-1].write_text(json.dumps(kept | {"scores": rows}))
+    for i, expected in enumerate(
+        (
+            "win rate in %, not length-controlled, on the 2 shared prompts",
+            "score in %, style not controlled, on the 2 shared prompts",
+            "rating, 1 to 10, on the 2 shared prompts",
+            "bits per byte; less is better, on the 2 shared prompts",
+        )
+    ):
+        printed = inarch_says("evaluate", "compare", *paths[2 * i : 2 * i + 2])[1]
+        assert printed.startswith("[a] long")
+        assert printed.splitlines()[1] == expected
+    given = ("evaluate", "compare", paths[0], paths[3], "--any-protocol")
+    assert "not length-controlled against score in %" in inarch_says(*given)[1]
+
+
 def test_a_wrong_file_is_a_message_and_not_a_traceback(inarch_says, tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"text": "🌱"}\n')

@@ -123,10 +123,25 @@ def _perplexity(number: float | None) -> str:
     return "" if number is None else f"{number:,.4f}" if number < 1e6 else f"{number:.4g}"
 
 
+_SCORES = {
+    "alpaca_eval2": "win rate in %, not length-controlled",
+    "arena_hard": "score in %, style not controlled",
+    "mt_bench": "rating, 1 to 10",
+}
+"""What is compared, by benchmark; of others as the record says."""
+
+
 def show_comparison(found: "Comparison") -> None:
     """Print a difference and its parts."""
+    scores = dict.fromkeys(_SCORES.get(p.benchmark, p.score) for p in found.protocols)
+    output.print(
+        Text(f"{found.a} ({found.a_score:.2f}) less {found.b} ({found.b_score:.2f})"),
+        Text(f"{' against '.join(scores)}, on the {found.whole.n} shared prompts"),
+        sep="\n",
+        soft_wrap=True,
+    )
     table = _table(
-        f"{found.a} ({found.a_score:.2f}) less {found.b} ({found.b_score:.2f})",
+        "",
         *("prompts of", "difference", f"{100 * found.level:g} % interval", "prompts"),
     )
     for name, part in [("all", found.whole), *found.by_category.items()]:

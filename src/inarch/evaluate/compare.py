@@ -18,7 +18,7 @@ from pydantic import PositiveInt
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate._resample import LEVEL, draw_counts, percentiles, weighted_means
-from inarch.evaluate.protocol import PromptScore, Result, differences, mean_score
+from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, differences, mean_score
 from inarch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class Comparison(NamedTuple):
     """Of the intervals."""
     num_left_out: int
     """Prompts that only one has."""
+    protocols: tuple[ProtocolRecord, ProtocolRecord]
+    """What the scores of A and B are."""
 
     def numbers(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
@@ -115,6 +117,7 @@ def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
         else {},
         level=level,
         num_left_out=num_left_out,
+        protocols=(a.protocol, b.protocol),
     )
 
 
