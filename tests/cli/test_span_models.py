@@ -52,6 +52,24 @@ def test_train_calls_the_flow(place, inarch_says, monkeypatch):
     assert "axu" in error
 
 
+def test_train_shows_how_the_tagger_does_and_that_it_finds_nothing(place, inarch_says):
+    Path("w.yaml").write_text(RECIPE)
+    toxic, fine = '{"text": "you fool", "spans": [[4, 8]]}\n', '{"text": "a b", "spans": []}\n'
+    Path("train.jsonl").write_text(toxic + fine * 63)
+    Path("dev.jsonl").write_text('{"text": "c d", "spans": [[0, 1]]}\n{"text": "e", "spans": []}\n')
+    flags = ("--set", "data.dev=dev.jsonl", "--set", "train.lr=0.05")
+    for is_done in (False, True):
+        code, printed, told = inarch_says("spans", "train", "w.yaml", *flags)
+        assert code == 0
+        # F1 is 0 for the first post and 1 for the second: mean 1/2, error sqrt(1/2) / sqrt(2).
+        (row,) = (line.split() for line in printed.splitlines() if line.startswith(" model "))
+        assert row == ["model", "0.5000", "±", "0.5000", "1.0000", "0.0000"]
+        assert " lexicon " in printed
+        assert "Spans: missed 1\n" in printed
+        assert printed.endswith("\nruns/w\n")
+        assert is_done or "no span at all in 2 posts of the development set, of which 1" in told
+
+
 def test_a_dry_run_foresees(place, inarch_says):
     Path("w.yaml").write_text(RECIPE)
     Path("train.jsonl").write_text('{"text": "you fool", "spans": [[4, 8]]}\n' * 40)

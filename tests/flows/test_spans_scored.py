@@ -10,6 +10,7 @@ import pytest
 from inarch.errors import DataError, SettingsError
 from inarch.flows import spans_score
 from inarch.flows._spans_dev import token_reliability, write_dev
+from inarch.flows._spans_scored import Beside, plain, read_scores
 from inarch.spans.coders import Tokens
 from inarch.spans.lexicon import LexiconTagger
 from inarch.spans.offsets import offsets_to_spans
@@ -166,3 +167,16 @@ def test_what_a_training_leaves_of_its_development_set(tmp_path, monkeypatch):
 def test_posts_without_any_span_teach_no_baseline(tmp_path):
     write_dev(tmp_path, Words(), [Post("fine", ())], DEV)
     assert json.loads((tmp_path / "scores.json").read_text())["beside"] == []
+
+
+def test_what_was_written_of_scores_is_read_again(files):
+    assert read_scores(files) is None
+    lines(files / "gold.jsonl", [{"text": text, "spans": [[0, 1]]} for text, _ in GOLD])
+    train = lines(files / "train.jsonl", [{"text": "my dog", "spans": [[3, 6]]}])
+    found = spans_score.run(
+        files / "gold.jsonl", files / "pred.jsonl", train=train, out=files / "out"
+    )
+    again = read_scores(files / "out")
+    assert np.isnan(again.official.f1_empty)  # no post is without a gold span
+    assert plain(again._replace(calibration=found.calibration)) == plain(found)
+    assert [type(other) for other in again.beside] == [Beside, Beside]

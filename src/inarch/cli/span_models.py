@@ -24,6 +24,7 @@ def train(
 ) -> None:
     """Train a tagger on posts with spans; the result is DIR/model."""
     from inarch.cli.show import show_plan
+    from inarch.cli.show_spans import show_scores
     from inarch.flows import spans_train as flow
     from inarch.settings import load
 
@@ -32,7 +33,9 @@ def train(
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
-        flow.run(settings, out)
+        found = flow.run(settings, out)
+        if found is not None:
+            show_scores(found, str(out / "model"))
         typer.echo(out)
 
 

@@ -112,6 +112,13 @@ def write_dev(out: Path, tagger: Tagger, posts: Sequence[Post], dev: Sequence[Po
     texts, want = [post.text for post in dev], [post.offsets for post in dev]
     spans = tagger.tag_batch(texts)
     mine = [tuple(spans_to_offsets(row)) for row in spans]
+    if any(want) and not any(mine):
+        logger.warning(
+            "the tagger finds no span at all in %d posts of the development set, of which %d have"
+            " some; train longer (train.epochs), or on more posts with spans",
+            len(dev),
+            sum(map(bool, want)),
+        )
     has_spans = any(post.offsets for post in posts)  # otherwise there is nothing to learn
     found = Scores(
         score(mine, want),

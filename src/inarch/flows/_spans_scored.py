@@ -75,6 +75,34 @@ def write_scored(
     write_json(folder / SCORES, plain(found))
 
 
+def read_scores(folder: Path) -> Scores | None:
+    """Return what `write_scored` wrote of predictions, without calibration; None if it did not."""
+    path = folder / SCORES
+    if not path.is_file():
+        return None
+    row = json.loads(path.read_text(encoding="utf-8"))
+    return Scores(
+        Score(**_with_nan(row["official"])),
+        **_with_nan({name: row[name] for name in ("micro_character_f1", "micro_word_f1")}),
+        errors=row["errors"],
+        beside=tuple(
+            Beside(
+                other["name"],
+                Score(**_with_nan(other["score"])),
+                Paired(**_with_nan(other["better"])),
+                other["cpu_s"],
+            )
+            for other in row["beside"]
+        ),
+        skipped=row["skipped"],
+    )
+
+
+def _with_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what `plain` does to numbers."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
 def plain(value: Any) -> Any:
     """Return nested records as JSON has them, which has no NaN."""
     if isinstance(value, Mapping):

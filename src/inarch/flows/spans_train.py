@@ -21,6 +21,7 @@ from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows._plan import operations_per_s
 from inarch.flows._spans_card import write_card
 from inarch.flows._spans_dev import ChooseEpoch, write_dev
+from inarch.flows._spans_scored import Scores, read_scores
 from inarch.flows._spans_settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
 from inarch.io.models import max_positions, pick_device, quiet_transformers
@@ -45,10 +46,12 @@ _MOST_TOKENS = 512
 """Window of an encoder that sets no smaller one."""
 
 
-def run(settings: SpansRun, out: Path) -> None:
+def run(settings: SpansRun, out: Path) -> Scores | None:
     """Train the tagger of a recipe; the result is ``out/model``, by epochs ``out/dev.jsonl``.
 
-    What `inarch.flows._spans_scored` names tells how the kept epoch does on the development set.
+    Returns:
+        How the kept epoch does on the development set, which `inarch.flows._spans_scored` keeps;
+        None without one, and in other processes than the first.
     """
     data, encoder = settings.data, settings.encoder
     inputs = {"train": digest_file(data.train)}
@@ -60,9 +63,10 @@ def run(settings: SpansRun, out: Path) -> None:
     with stage(out, "spans", result_settings(settings), inputs) as opened:
         if opened.done:
             logger.info("%s is complete; nothing to do", out)
-            return
-        opened.wait_for("prepared")
-        _run(settings, out, opened)
+        else:
+            opened.wait_for("prepared")
+            _run(settings, out, opened)
+    return read_scores(out) if is_first_process() else None
 
 
 def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
