@@ -254,6 +254,27 @@ def test_mtbench(inarch_says, tmp_path):
     assert "5.00" in printed
 
 
+def test_mtbench_shows_whole_names_best_first(inarch_says, tmp_path):
+    path = tmp_path / "j.csv"
+    firsts = ["[a]", *"bcdef"]
+    names = {f"{first}-{'0123456789' * 3}": 2 + i for i, first in enumerate(firsts)}
+    rows = [f"81,{name},1,{score}" for name, score in names.items()] + ["81,none,1,-1"]
+    path.write_text("question_id,model,turn,score\n" + "\n".join(rows) + "\n")
+    printed = inarch_says("evaluate", "mtbench", "--judgments", path)[1]
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in printed
+    first_table = lines[2 : lines.index(" " * 80, 4)]
+    ratings = [line.split()[1] for line in first_table if "-" in line[:20]]
+    assert ratings == ["7.00", "6.00", "5.00", "4.00", "3.00", "2.00"]
+    assert [line.split()[1:] for line in lines if line.startswith(" writing")] == [
+        ["7.00", "6.00", "5.00", "4.00"],
+        ["3.00", "2.00"],
+    ]
+    assert "[a]-" + "0123456789" * 3 in "".join(line[1:20].strip() for line in first_table)
+    assert printed.count("[a]-") == 2  # a row of the first table, and a heading
+
+
 def test_a_comparison_says_of_what(inarch_says, tmp_path):
     paths = []
     for benchmark, score in (

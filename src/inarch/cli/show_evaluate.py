@@ -60,13 +60,14 @@ def show_arena(found: "ArenaLeaderboard") -> None:
 
 
 def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
-    """Print the ratings of all models, and those of each category."""
+    """Print the ratings of all models, best first, and those of each category."""
+    best_first = sorted(scores.items(), key=lambda item: -(item[1].average or 0))
     categories = list(
         dict.fromkeys(name for score in scores.values() for name in score.by_category)
     )
     numbers = ("turn 1", "turn 2", "average", "interval", "ratings", "left out")
     table = _table("MT-Bench, 1 to 10", "model", *numbers)
-    for model, score in scores.items():
+    for model, score in best_first:
         interval = "" if score.lower is None else f"{score.lower:.2f} to {score.upper:.2f}"
         table.add_row(
             Text(model),
@@ -74,12 +75,17 @@ def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
             *(str(score.n), str(score.n_invalid)),
         )
     output.print(table)
-    parts = _table("", "category", *scores)
-    for name in categories:
-        parts.add_row(
-            Text(name), *(_rating(score.by_category.get(name)) for score in scores.values())
-        )
-    output.print(parts)
+    for start in range(0, len(best_first), _MODELS_ACROSS):
+        some = dict(best_first[start : start + _MODELS_ACROSS])
+        parts = _table("", "category", *some)
+        for name in categories:
+            ratings = (_rating(score.by_category.get(name)) for score in some.values())
+            parts.add_row(Text(name), *ratings)
+        output.print(parts)
+
+
+_MODELS_ACROSS = 4
+"""Models side by side, so that their names stay legible at 80 columns."""
 
 
 def show_likelihood(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -155,7 +161,9 @@ def _rating(score: float | None) -> str:
 
 
 def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(first, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    """Return an empty table that folds what is too long: a cut name may be another model's."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    table.add_column(Text(first), overflow="fold")
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right", overflow="fold")
     return table
