@@ -229,6 +229,12 @@ def test_arena_of_one_category(inarch_says, tmp_path):
     assert "found the categories hard_prompt, creative_writing, not 'maths'" in said
 
 
+def test_arena_without_categories(arena, inarch_says):
+    code, _, said = inarch_says("evaluate", "arena", "--battles", arena, "--category", "nocat")
+    assert code == 2
+    assert "the file has no categories; leave --category out" in " ".join(said.split())
+
+
 def test_mtbench(inarch_says, tmp_path):
     path = tmp_path / "j.csv"
     path.write_text("question_id,model,turn,score\n81,m,1,8\n81,m,2,4\n101,m,1,3\n")

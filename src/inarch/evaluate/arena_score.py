@@ -72,6 +72,8 @@ def score_arena(
 
 def _of_category(battles: Battles, category: str) -> Battles:
     known = dict.fromkeys(battles.categories)
+    if not any(known):
+        raise DataError(f"found no {category!r}: the file has no categories; leave --category out")
     if category not in known:
         names = ", ".join(name or "none" for name in known)
         raise DataError(f"found the categories {names}, not {category!r}; choose one of them")
