@@ -81,6 +81,31 @@ def test_a_dry_run_foresees(place, inarch_says):
     assert (plan["tokens"], plan["steps"]) == ("80", "3")
 
 
+def test_a_dry_run_refuses_what_the_run_would(place, inarch_says):
+    Path("w.yaml").write_text(RECIPE)
+    command = ("spans", "train", "w.yaml", "--dry-run", "--set", "data.dev=dev.jsonl")
+    code, printed, _ = inarch_says(*command)
+    assert code == 0
+    assert "train.jsonl, dev.jsonl" in printed
+    assert "unknown" in printed
+    Path("train.jsonl").write_text('{"body": "you fool", "spans": [[4, 8]]}\n')
+    for text in (None, '{"text": "a", "spans": []}\n'):  # without and with the other file
+        if text:
+            Path("dev.jsonl").write_text(text)
+        code, _, told = inarch_says(*command)
+        assert code == 2
+        assert "train.jsonl:1: found no text" in told
+
+
+def test_a_dry_run_without_the_encoder_counts_posts(place, inarch_says):
+    Path("w.yaml").write_text("data: {train: train.jsonl}\nencoder: {path: nowhere}\n")
+    Path("train.jsonl").write_text('{"text": "you fool", "spans": [[4, 8]]}\n')
+    code, printed, _ = inarch_says("spans", "train", "w.yaml", "--dry-run")
+    assert code == 0
+    assert "1 to train on, 0 to choose by" in printed
+    assert "unknown" in printed
+
+
 def test_tag_prints_every_text_in_order(place, models, inarch_says):
     texts = ["the lazy dog", "", "A cat sat\u2028on", "na\u00efve \U0001f44d\U0001f3fd"]
     Path("t.txt").write_bytes("\r\n".join(texts).encode())

@@ -197,20 +197,28 @@ def token_sums(model: nn.Module, batch: Mapping[str, Any], progress: float) -> L
 
 
 def plan(settings: SpansRun) -> dict[str, object]:
-    """Return what a run will take; what is not on this machine is unknown."""
+    """Return what a run will take; what is not on this machine is unknown.
+
+    Raises:
+        DataError: A data file is there, but cannot be read, or there is nothing to train on.
+    """
     facts: dict[str, object] = {
         "encoder": settings.encoder.path or ("words" if settings.encoder.words else "scratch"),
         "aux, head, loss": f"{settings.aux}, {settings.head}, {settings.loss_name}",
     }
+    unknown = dict.fromkeys(("posts", "tokens", "steps", "memory", "time"), "unknown")
+    given = [path for path in (settings.data.train, settings.data.dev) if path is not None]
+    if absent := [path for path in given if not Path(path).is_file()]:
+        for path in set(given) - set(absent):
+            read_posts(path)
+        return facts | {"files that are not there": ", ".join(absent)} | unknown
+    posts, dev = read_data(settings)
     try:
-        if settings.encoder.words is None:
-            new_coder(settings, [])  # is it there at all?
-        posts, dev = read_data(settings)
         coder = new_coder(settings, posts)
         model = new_span_model(settings, coder)
-    except (DataError, WeightsError) as error:
+    except WeightsError as error:
         logger.info("%s", error)
-        return facts | dict.fromkeys(("posts", "tokens", "steps", "memory", "time"), "unknown")
+        return facts | unknown | {"posts": _told(posts, dev)}
     examples = examples_of(posts, coder)
     steps = num_steps(len(examples), settings.train)
     num_tokens = sum(examples.lengths) * steps * settings.train.batch_size // len(examples)
@@ -220,9 +228,13 @@ def plan(settings: SpansRun) -> dict[str, object]:
     seconds = 6 * num_weights * num_tokens / operations_per_s(pick_device(settings.device))
     size = 16 * sum(weight.numel() for weight in model.parameters()) / 2**30
     return facts | {
-        "posts": f"{len(posts)} to train on, {len(dev)} to choose by",
+        "posts": _told(posts, dev),
         "tokens": sum(examples.lengths),
         "steps": steps,
         "memory": f"{size:.2g} GiB and activations",
         "time": f"{timedelta(seconds=round(seconds))} or more on {pick_device(settings.device)}",
     }
+
+
+def _told(posts: list[Post], dev: list[Post]) -> str:
+    return f"{len(posts)} to train on, {len(dev)} to choose by"
