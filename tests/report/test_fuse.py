@@ -6,6 +6,7 @@ import pytest
 
 from inarch import report
 from inarch.errors import DataError
+from inarch.evaluate.protocol import ProtocolRecord, Result, save_results
 
 
 def test_the_numbers_are_those_of_the_folder(fuse_run, page):
@@ -116,6 +117,33 @@ def test_other_folders_are_refused_with_a_reason(tmp_path, files, message):
     with pytest.raises(DataError, match=message):
         report.build(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("files", [{}, {"manifest.json": '{"stage": "teach"}'}])
+def test_a_refusal_names_all_that_have_pages(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as told:
+        report.build(tmp_path)
+    verbs = ("fuse", "merge", "merge search", "prune", "demo")
+    for verb in (*verbs, "spans train", "spans score", "spans screen"):
+        assert f"`inarch {verb}`" in str(told.value)
+    assert "its numbers" not in str(told.value)
+
+
+def test_folders_without_a_page_say_where_their_numbers_are(tmp_path):
+    aligned = tmp_path / "aligned"
+    aligned.mkdir()
+    (aligned / "manifest.json").write_text('{"stage": "align"}')
+    (aligned / "metrics.jsonl").write_text("")
+    with pytest.raises(DataError, match=f"numbers are in {aligned}/metrics.jsonl; reports exist"):
+        report.build(aligned)
+    result = Result(ProtocolRecord(benchmark="mt_bench", version="1", score="rating"), "m", ())
+    for folder in (tmp_path / "scores", tmp_path / "likelihood" / "byte"):
+        save_results(folder, [result])
+    for folder in (tmp_path / "scores", tmp_path / "likelihood"):
+        with pytest.raises(DataError, match=r"evaluate compare A.json B.json` tells"):
+            report.build(folder)
 
 
 def test_an_absent_folder_is_not_made(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from inarch.errors import DataError, SettingsError
+from inarch.evaluate.protocol import FORMAT
 from inarch.io.runs import MANIFEST
 from inarch.report._demo import demo_page
 from inarch.report._diff import diff_page
@@ -16,7 +17,7 @@ from inarch.report._page import Page, write
 from inarch.report._posts import Look
 from inarch.report._prune import prune_page
 from inarch.report._results import RESULTS, SCORES
-from inarch.report._runs import Run, read_json, read_run
+from inarch.report._runs import METRICS, Run, read_json, read_run
 from inarch.report._screen import screen_page
 from inarch.report._search import search_page
 from inarch.report._spans import score_page, train_page
@@ -41,6 +42,11 @@ _ABOUT_SPANS: dict[str, Callable[[Run, Look], Page]] = {
     "screen": screen_page,
 }
 """By stage."""
+_COMMANDS = (
+    "`inarch fuse`, `inarch merge`, `inarch merge search`, `inarch prune`, `inarch spans train`,"
+    " `inarch spans score`, `inarch spans screen` and `inarch demo`"
+)
+"""Those whose folders have a page."""
 
 
 def build(
@@ -119,15 +125,36 @@ def _page_of(folder: Path) -> Page:
         if stage == "prune":
             return prune_page(folder, run.manifest)
         raise DataError(
-            f"{folder} is a folder of the stage {stage!r}; reports exist for `inarch fuse`, "
-            "`inarch merge`, `inarch prune`, `inarch spans` and `inarch demo`. Name the "
-            "folder that was given to them as --out"
+            f"{folder} is a folder of the stage {stage!r}, which has no page{_numbers_in(folder)}; "
+            f"reports exist for {_COMMANDS}. Name the folder that was given to them as --out"
+        )
+    if any(FORMAT in _start(path) for path in _evaluations(folder)):
+        raise DataError(
+            f"{folder} holds results of `inarch evaluate`, which have no page; their numbers are "
+            "what that command prints, and `inarch evaluate compare A.json "
+            f"B.json` tells their differences; reports exist for {_COMMANDS}"
         )
     raise DataError(
-        f"{folder}: {_found(folder)}, expected a run folder of `inarch fuse` ({MANIFEST}, or "
-        f"pairs/ with one per source), of `inarch merge` ({MANIFEST}) or of `inarch demo` "
-        f"({RESULTS}, or seed-* with scores)"
+        f"{folder}: {_found(folder)}, expected a run folder of {_COMMANDS}: one with "
+        f"{MANIFEST}, of pairwise fusion also pairs/ with one per source, or of a demo {RESULTS} "
+        "or seed-* with scores"
     )
+
+
+def _numbers_in(folder: Path) -> str:
+    """Return where a run without a page keeps its metrics, as the end of a sentence."""
+    paths = sorted(folder.rglob(METRICS), key=lambda path: (len(path.parts), path))
+    return f"; its numbers are in {', '.join(map(str, paths[:3]))}" if paths else ""
+
+
+def _evaluations(folder: Path) -> list[Path]:
+    paths = (*folder.glob("*.json"), *folder.glob("*/*.json"))
+    return [path for path in paths if path.is_file()]
+
+
+def _start(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(100)
 
 
 def _found(folder: Path) -> str:
