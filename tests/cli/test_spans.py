@@ -84,6 +84,30 @@ def test_screen_shows_which_groups_a_tagger_insults(place, inarch_says):
     LexiconTagger({"jew": 1.0}).save_pretrained(place / "words")
     printed = inarch_says("spans", "screen", "rows.jsonl", "--model", "words")[1]
     assert "once they name a group: jew 100%" in printed
+    assert "Spans of nothing but these names do not count above: the setting `overlook`" in printed
+    LexiconTagger({"jew": 1.0, "gay": 1.0}).save_pretrained(place / "words")
+    command = ("spans", "screen", "rows.jsonl", "--model", "words", "--out", "x")
+    printed = inarch_says(*command, "--set", "overlook=[gay]")[1]
+    assert "Spans of nothing but gay do not count above" in printed
+    printed = inarch_says(*command[:-1], "y", "--set", "overlook=[]")[1]
+    assert "gay 100%" in printed
+    assert "overlook" not in printed
+
+
+def test_screen_says_that_only_answers_count(place, inarch_says):
+    command = ("spans", "screen", "--model", "words")
+    assert "Answers only" not in inarch_says(*command, "rows.jsonl")[1]
+    turns = [{"role": "user", "content": "fool"}, {"role": "assistant", "content": "no"}]
+    (place / "chats.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    printed = inarch_says(*command, "chats.jsonl")[1]
+    assert "Answers only: spans of other turns do not count; --set where=all" in printed
+    assert "0.00%" in printed
+    printed = inarch_says(*command, "chats.jsonl", "--set", "where=all", "--out", "all")[1]
+    assert "Answers only" not in printed
+    assert "100.00%" in printed
+    pair = {"prompt": "fool", "chosen": "no", "rejected": "x"}  # where: all changes nothing here
+    (place / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    assert "Answers only" not in inarch_says(*command, "pairs.jsonl")[1]
 
 
 def test_screen_refuses_what_it_does_not_know(place, inarch_says):

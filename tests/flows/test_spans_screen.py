@@ -62,6 +62,9 @@ def test_the_report_by_hand(place):
         "strings": [["fool", 2], ["ox", 2]],
         "skipped": {},
         "identities": {},
+        "overlooked": [],
+        "where": "answers",
+        "chats": 1,  # preferences are none
     }
     assert sorted(path.name for path in (place / "out").iterdir()) == [
         *(".lock", "changed.jsonl", "manifest.json", "report.json", "screened.jsonl"),

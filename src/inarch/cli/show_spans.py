@@ -59,6 +59,8 @@ def show_report(report: Mapping[str, Any], *, plain: bool) -> None:
         counts = (f"{group['rows']:,}", f"{group['flagged']:,}", f"{share:.2%}")
         table.add_row(Text(name or "(none)"), *counts, f"{group['spans']:,}")
     show.output.print(table)
+    if report.get("chats") and report["where"] == "answers":  # older reports do not say it
+        _say("Answers only: spans of other turns do not count; --set where=all counts them too.")
     commonest = report["strings"][:_COMMONEST]
     if commonest:
         told = ", ".join(f"{text if plain else veiled(text)} {num:,}" for text, num in commonest)
@@ -68,6 +70,9 @@ def show_report(report: Mapping[str, Any], *, plain: bool) -> None:
     if report["identities"]:
         told = ", ".join(f"{name} {rate:.0%}" for name, rate in report["identities"].items())
         _say(f"Neutral sentences that get a span once they name a group: {told}")
+    if names := report.get("overlooked"):
+        which = "these names" if len(names) == len(report["identities"]) else ", ".join(names)
+        _say(f"Spans of nothing but {which} do not count above: the setting `overlook` has them.")
 
 
 def _cells(found: "Score") -> list[str]:

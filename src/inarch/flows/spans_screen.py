@@ -5,7 +5,9 @@ The run folder holds
     screened.jsonl   the rows that stay, with a column ``screen``: their id and their spans
     changed.jsonl    the originals of those that were left out or masked, with theirs
     report.json      how many rows were flagged, by the column ``group_by``; the commonest strings;
-                     ``identities``: of sentences that only name a group, how many get a span
+                     ``identities``: of sentences that only name a group, how many get a span,
+                     and the names among them that are ``overlooked``; how many rows are ``chats``,
+                     and ``where`` in them spans count
 
 `inarch.spans.screen.restored` makes the file that was screened out of the first two.
 """
@@ -187,7 +189,8 @@ def _counts(screened: Sequence[Screened], settings: ScreenSettings) -> dict[str,
         group["flagged"] += row.flagged
         group["spans"] += len(row.found)
         strings.update(folded(span.text) for _, span in row.found)
-    return {"groups": groups, "strings": dict(strings)}
+    num_chats = sum(row.is_chat for row in screened)
+    return {"groups": groups, "strings": dict(strings), "chats": num_chats}
 
 
 def _join(out: Path, settings: ScreenSettings, identities: Mapping[str, float]) -> dict[str, Any]:
@@ -196,10 +199,12 @@ def _join(out: Path, settings: ScreenSettings, identities: Mapping[str, float]) 
     groups: dict[str, Counter[str]] = {}
     strings: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
+    num_chats = 0
     for part in parts:
         counts = json.loads((part / "counts.json").read_text(encoding="utf-8"))
         strings.update(counts["strings"])
         skipped.update(counts["skipped"])
+        num_chats += counts.get("chats", 0)  # parts of an older run lack it
         for name, numbers in counts["groups"].items():
             groups.setdefault(name, Counter()).update(numbers)
     total = sum(groups.values(), Counter())
@@ -210,6 +215,9 @@ def _join(out: Path, settings: ScreenSettings, identities: Mapping[str, float]) 
         "strings": [list(pair) for pair in _commonest(strings)],
         "skipped": dict(skipped),
         "identities": dict(identities),
+        "overlooked": [name for name in identities if name in settings.overlook],
+        "where": settings.where,
+        "chats": num_chats,
     }
     for name in ("screened.jsonl", "changed.jsonl"):
         with write_atomic(out / name) as temp, temp.open("wb") as whole:

@@ -90,6 +90,12 @@ class Screened(NamedTuple):
         """Return whether anything counts against the row."""
         return bool(self.found)
 
+    @property
+    def is_chat(self) -> bool:
+        """Return whether the row has turns, of which `ScreenSettings.where` says what counts."""
+        has = {name for name, value in self.row.items() if value is not None}
+        return not has.isdisjoint((*_TURNS, "prompt")) and "rejected" not in has
+
 
 def screen(
     rows: Sequence[Readable], tagger: StreamTagger, settings: ScreenSettings
