@@ -79,7 +79,11 @@ def model_of(hf, seed=0):
     return model
 
 
-@pytest.fixture(params=TOKENIZERS, scope="module")
+FAST = "bytes"
+KINDS = [pytest.param(name, marks=() if name == FAST else pytest.mark.slow) for name in TOKENIZERS]
+
+
+@pytest.fixture(params=KINDS, scope="module")
 def pair(request):
     hf = TOKENIZERS[request.param]()
     return model_of(hf), hf
