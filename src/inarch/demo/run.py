@@ -235,7 +235,7 @@ def _begin_process() -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     progress.console.quiet = True
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)  # what is left out is told by the results
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
