@@ -73,17 +73,22 @@ def test_mistakes_name_their_line(recipe, calls, inarch_says):
     assert "reference: adapter needs train.lora" in told
 
 
-def test_the_path_of_a_short_form_can_be_set(recipe, monkeypatch, inarch_says):
+def test_settings_beside_a_short_form_can_be_set(recipe, monkeypatch, inarch_says):
     from inarch.flows import align
+    from inarch.flows.align import AlignRun
 
-    read: list[str] = []
-    monkeypatch.setattr(align, "run", lambda settings, out: read.append(settings.data.path))
-    Path("short.yaml").write_text("model: models/mine\ndata: triples.jsonl\n")
-    assert inarch_says("align", "train", "short.yaml", "--set", "data.path=other.jsonl")[0] == 0
-    assert read == ["other.jsonl"]
-    code, _, told = inarch_says("align", "train", "short.yaml", "--set", "data.limit=3")
+    read: list[AlignRun] = []
+    monkeypatch.setattr(align, "run", lambda settings, out: read.append(settings))
+    Path("short.yaml").write_text("model: models/mine\ndata: triples.jsonl\nmethod: dpo\n")
+    more = ("--set", "data.limit=3", "--set", "model.dtype=bf16", "--set", "method.beta=0.5")
+    assert inarch_says("align", "train", "short.yaml", *more)[0] == 0
+    ((data, model, own),) = [(s.data, s.model, s.method.own()) for s in read]
+    assert (data.path, data.limit) == ("triples.jsonl", 3)
+    assert (model.path, model.dtype) == ("models/mine", "bf16")
+    assert own.beta == 0.5
+    code, _, told = inarch_says("align", "train", "short.yaml", "--set", "data.path.x=3")
     assert code == 2
-    assert "set all of data instead" in told
+    assert "set all of data.path instead" in told
 
 
 def test_a_training_shows_its_first_and_last_numbers(tmp_path, capsys):

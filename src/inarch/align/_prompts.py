@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from inarch.align._read import read_prompt
 from inarch.align._rows import Dropped
@@ -22,6 +22,8 @@ from inarch.settings import Settings
 class PromptSettings(Settings):
     """Where prompts are. A bare string is the path."""
 
+    short = "path"
+
     path: str
     """A .jsonl, .json or .parquet file, or the id of a dataset of the hub."""
     split: str = "train"
@@ -30,11 +32,6 @@ class PromptSettings(Settings):
     """Column with what is right, for scorers that need it: an answer, a pattern, a test."""
     limit: PositiveInt | None = None
     """Read only this many rows."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class PromptRow(NamedTuple):

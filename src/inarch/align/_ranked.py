@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from inarch.align._read import Prompt, preferences
 from inarch.data import file_rows
@@ -35,6 +35,8 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 class RankedSettings(Settings):
     """Where answers of known quality are. A bare string is the path."""
 
+    short = "path"
+
     path: str
     """A .jsonl, .json or .parquet file, or the id of a dataset of the hub."""
     split: str = "train"
@@ -44,11 +46,6 @@ class RankedSettings(Settings):
     that stand for ones."""
     limit: PositiveInt | None = None
     """Read only this many rows."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Ranked(NamedTuple):

@@ -38,6 +38,8 @@ _NAMED = 3
 class PreferenceSettings(Settings):
     """Where preference rows are and how they are cut. A bare string is the path."""
 
+    short = "path"
+
     path: str
     """A .jsonl, .json or .parquet file, or the id of a dataset of the hub."""
     split: str = "train"
@@ -56,11 +58,6 @@ class PreferenceSettings(Settings):
     """Prompts that are texts begin with the model's begin token, where its tokenizer names one."""
     limit: PositiveInt | None = None
     """Read only this many rows."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _room_for_answers(self) -> Self:

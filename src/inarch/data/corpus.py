@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from inarch.errors import DataError
 from inarch.records import Document, Message
@@ -22,6 +22,8 @@ _ROLES = {"human": "user", "gpt": "assistant"}  # FuseChat's names, from ShareGP
 
 class DataSettings(Settings):
     """Where the corpus is and how models read it. A bare string is its path."""
+
+    short = "path"
 
     path: str
     """A .jsonl, .json, .parquet or .txt file, or the id of a dataset of the hub."""
@@ -37,11 +39,6 @@ class DataSettings(Settings):
     """Whose chat template a source reads a chat under."""
     limit: PositiveInt | None = None
     """Read only this many rows."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Raw(NamedTuple):

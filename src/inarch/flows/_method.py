@@ -11,6 +11,7 @@ from inarch.settings import Settings, nearest, validate
 class MethodChoice(Settings):
     """A method and its settings, ``{name: wrpo, beta: 0.1}``. A bare string is its name."""
 
+    short = "name"
     table: ClassVar[Mapping[str, Any]]
     """The area's METHODS; each value tells its class of ``settings``."""
 
@@ -21,9 +22,7 @@ class MethodChoice(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
+    def _settings_beside(cls, value: Any) -> Any:
         if isinstance(value, dict) and "settings" not in value:
             own = {key: each for key, each in value.items() if key != "name"}
             return {"settings": own} | ({"name": value["name"]} if "name" in value else {})

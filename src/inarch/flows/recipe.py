@@ -16,6 +16,8 @@ from inarch.train.settings import TrainSettings
 class ModelSettings(Settings):
     """A causal language model. A bare string is its path."""
 
+    short = "path"
+
     path: str | None = None
     """Folder, or id on the hub, with safetensors weights."""
     name: str = ""
@@ -26,11 +28,6 @@ class ModelSettings(Settings):
     """Format of the weights in memory; ``auto`` is that of the checkpoint."""
     scratch: dict[str, Any] | None = None
     """Config of a new model with random weights (``model_type`` and its keys); no path then."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

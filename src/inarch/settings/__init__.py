@@ -7,12 +7,11 @@ relative to the working directory. `inarch.settings._yaml` says what YAML is rea
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from inarch.errors import SettingsError
@@ -33,6 +32,9 @@ class Settings(BaseModel):
     ``lambda`` in YAML.
     """
 
+    short: ClassVar[str | None] = None
+    """The key that a bare value stands for, where there may be one: ``data: a.jsonl``."""
+
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -42,6 +44,12 @@ class Settings(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, value: Any) -> Any:
+        is_bare = cls.short is not None and isinstance(value, str | int | float)
+        return {cls.short: value} if is_bare else value
 
 
 S = TypeVar("S", bound=Settings)
@@ -73,7 +81,7 @@ def load(
     """
     data, origins = ({}, {}) if path is None else read_file(Path(path), anchors)
     for override in overrides:
-        _override(override, data, origins)
+        _override(cls, override, data, origins)
     try:
         settings = cls.model_validate(_freeze(data))
     except ValidationError as error:
@@ -130,7 +138,7 @@ def _freeze(value: object) -> object:
 # ------------------------------------------------------------------------------------- overrides
 
 
-def _override(text: str, data: dict[str, object], origins: Origins) -> None:
+def _override(cls: type[Settings], text: str, data: dict[str, object], origins: Origins) -> None:
     """Set one ``a.b=value`` in the plain values of a file."""
     key, equals, value = text.partition("=")
     steps = key.strip().split(".")
@@ -138,13 +146,15 @@ def _override(text: str, data: dict[str, object], origins: Origins) -> None:
         raise SettingsError(f"--set {text}: expected key=value, such as --set train.lr=1e-4")
     place: object = data
     path: KeyPath = ()
-    for step, after in pairwise(steps):
+    for step in steps[:-1]:
         index = _index(place, step, path, text)
         path = (*path, index)
         if isinstance(place, dict) and place.get(index) is None:
             place[index], origins[path] = {}, f"--set {text}"
-        elif isinstance(place, dict) and isinstance(place[index], str) and after == "path":
-            place[index] = {"path": place[index]}  # `data: a.jsonl` is short for its path
+        elif isinstance(place, dict) and isinstance(place[index], str | int | float):
+            for short in (c.short for c in _classes_at(cls, path) if c.short):
+                place[index] = {short: place[index]}
+                break
         place = place[index]  # type: ignore[index]  # _index has checked it
     index = _index(place, steps[-1], path, text)
     path = (*path, index)
@@ -252,6 +262,12 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 def _keys(cls: type[Settings], loc: KeyPath) -> list[str]:
     """Return the keys, as YAML writes them, of the settings class at a location of pydantic's."""
+    classes = _classes_at(cls, loc)
+    return [field.alias or name for c in classes for name, field in c.model_fields.items()]
+
+
+def _classes_at(cls: type[Settings], loc: KeyPath) -> list[type[Settings]]:
+    """Return what may stand at a location of pydantic's: one class, or those of a union."""
     classes = [cls]
     for step in loc:
         fields = [
@@ -261,7 +277,7 @@ def _keys(cls: type[Settings], loc: KeyPath) -> list[str]:
             classes = [c for field in fields for c in _classes(field.annotation)]
         else:  # a tag, a member of a union, an index of a list or a key of a dict
             classes = [c for c in classes if step in _labels(c)] or classes
-    return [field.alias or name for c in classes for name, field in c.model_fields.items()]
+    return classes
 
 
 def _classes(annotation: object) -> list[type[Settings]]:

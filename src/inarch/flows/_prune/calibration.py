@@ -12,11 +12,11 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from inarch.data import DataSettings, Reader, documents, read, read_raw, usable
 from inarch.data.corpus import Raw
@@ -38,6 +38,8 @@ _SHARE_HELD_OUT = 0.25
 class CalibrationSettings(Settings):
     """Texts or chats that the importance of a block is measured on. A bare string is their path."""
 
+    short = "path"
+
     path: str
     """A .jsonl, .json, .parquet or .txt file, or the id of a dataset of the hub."""
     split: str = "train"
@@ -51,11 +53,6 @@ class CalibrationSettings(Settings):
     """Of the draw."""
     bos: bool = True
     """The text begins with the model's begin token, once, where its tokenizer names one."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Calibration(NamedTuple):

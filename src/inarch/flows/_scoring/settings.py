@@ -1,7 +1,7 @@
 """What says how good an answer is: one of four kinds of scorer, and what becomes of failures."""
 
 import re
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -12,6 +12,8 @@ from inarch.settings import Settings
 class RewardModelSettings(Settings):
     """A sequence classifier with one output. A bare string is its path."""
 
+    short = "path"
+
     path: str
     """Folder, or id on the hub, with safetensors weights."""
     dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"
@@ -20,11 +22,6 @@ class RewardModelSettings(Settings):
     """Longest prompt with an answer; a longer one has no score."""
     batch_size: PositiveInt = 8
     """Answers that are read together."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class JudgeSettings(Settings):
@@ -77,6 +74,8 @@ class CheckSettings(Settings):
 class ScorerSettings(Settings):
     """One kind of scorer. A bare string is a callable."""
 
+    short = "callable"
+
     callable: str | None = None
     """``module:function`` of prompt and answers, as lists of messages and of texts, that returns a
     number per answer; with ``prompts.reference``, the reference is its third argument. The module
@@ -87,11 +86,6 @@ class ScorerSettings(Settings):
     on_error: Literal["stop", "drop"] = "stop"
     """An answer that cannot be scored stops the run, which goes on there when it is started again;
     or it is counted and left out."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _callable_alone(cls, value: Any) -> Any:
-        return {"callable": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from inarch.errors import SettingsError
 from inarch.flows._search.judge import ScoreSettings
@@ -18,15 +18,12 @@ from inarch.settings import KeyPath, Settings, load, validate
 class Budget(Settings):
     """When a search ends. A bare number is that of trials."""
 
+    short = "trials"
+
     trials: int = Field(30, ge=2)
     """Merges that are tried, the plain mean of the inputs among them."""
     minutes: PositiveFloat | None = None
     """No trial begins after so many minutes of trials, over all runs of this search."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _trials_alone(cls, value: Any) -> Any:
-        return {"trials": value} if isinstance(value, int) else value
 
 
 class SearchRun(Settings):

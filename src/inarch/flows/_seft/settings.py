@@ -71,15 +71,12 @@ class DecodeSettings(Settings):
 class RoundSettings(Settings):
     """One round. A bare string is its reviser."""
 
+    short = "reviser"
+
     reviser: str
     """Name of its reviser."""
     num_prompts: PositiveInt | None = None
     """Prompts that no round before has seen; by default an equal share of what is left."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"reviser": value} if isinstance(value, str) else value
 
 
 class SeftRun(Settings):
