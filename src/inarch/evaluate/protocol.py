@@ -46,6 +46,10 @@ class ProtocolRecord(Settings):
     """Reference answers that the judge was shown."""
     data: str = ""
     """Name and digest of the texts or questions."""
+    prompts: str = ""
+    """Digests of what the judge is asked."""
+    judging: str = ""
+    """How the judge is asked and read: sampling, orders, parse."""
     reading: str = ""
     """How the model reads them: windows, tokens in front, prompts."""
     tokens: str = ""
@@ -61,6 +65,10 @@ class PromptScore(NamedTuple):
     """Mean over the prompt's rows, in the unit that the record names."""
     weight: float = 1.0
     """Rows that the mean is of: what the prompt weighs in the benchmark's own mean."""
+    length: int | None = None
+    """Characters of the model's answer; None where it is not known."""
+    baseline_length: int | None = None
+    """Characters of the answer that it is compared with."""
 
 
 class Result(NamedTuple):
@@ -69,6 +77,11 @@ class Result(NamedTuple):
     protocol: ProtocolRecord
     model: str
     scores: tuple[PromptScore, ...]
+    summary: Mapping[str, Any] = {}
+    """The benchmark's own numbers, as ``--json`` prints them."""
+    made: Mapping[str, Any] = {}
+    """How it came about, which need not agree: sampling of the answers, template, seeds, what the
+    judge calls itself, counts of what is invalid, versions of libraries."""
 
 
 def mean_score(scores: Sequence[PromptScore]) -> float:
@@ -104,6 +117,8 @@ def save_results(folder: Path, results: Sequence[Result]) -> None:
             "protocol": result.protocol.model_dump(),
             "model": result.model,
             "scores": [row._asdict() for row in result.scores],
+            "summary": dict(result.summary),
+            "made": dict(result.made),
         }
         write_json(folder / f"{_file_name(result.model)}.json", content)
 
@@ -132,7 +147,8 @@ def load_result(path: Path) -> Result:
         raise DataError(f"{path}: {error} is missing or something else; {remedy}") from None
     if not scores:
         raise DataError(f"{path}: found no scores; {remedy}")
-    return Result(protocol, model, scores)
+    summary, made = content.get("summary", {}), content.get("made", {})
+    return Result(protocol, model, scores, summary, made)
 
 
 def _score(row: Mapping[str, Any], where: str) -> PromptScore:
