@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inarch.cli.tools import DryRun, Set
+from inarch.cli.options import DryRun, Out, Recipe, Set, run_folder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,15 +15,9 @@ app = typer.Typer(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set method=dpo."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
-    ] = None,
+    recipe: Recipe,
+    set_: Set = None,
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train a model on preferences: wrpo, dpo, ipo, ln_dpo, simpo, orpo, kto or sft."""
@@ -33,7 +27,7 @@ def train(
     from inarch.settings import load
 
     settings = load(flow.AlignRun, recipe, set_ or ())
-    out = out or Path("runs") / recipe.stem
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
@@ -44,15 +38,9 @@ def train(
 
 @app.command()
 def seft(
-    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: control=self_sft."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
-    ] = None,
+    recipe: Recipe,
+    set_: Set = None,
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Let a model learn from its own answers, which a reviser keeps or makes better."""
@@ -62,7 +50,7 @@ def seft(
     from inarch.settings import load
 
     settings = load(flow.SeftRun, recipe, set_ or ())
-    out = out or Path("runs") / recipe.stem
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
         return
@@ -74,10 +62,7 @@ def seft(
 def build(
     recipe: Annotated[Path, typer.Argument(help="YAML file: prompts, sources, target, scorer.")],
     set_: Set = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
-    ] = None,
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make rows to train on: answers of several models, scored; SFT of the target in between."""
@@ -87,7 +72,7 @@ def build(
     from inarch.settings import load
 
     settings = load(flow.BuildRun, recipe, set_ or ())
-    out = out or Path("runs") / recipe.stem
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:

@@ -13,6 +13,7 @@ import typer
 
 from inarch import __version__
 from inarch.cli import align, evaluate, merge, prune, spans, tools
+from inarch.cli.options import DryRun, Out, Recipe, Set, run_folder
 from inarch.errors import InarchError
 
 app = typer.Typer(
@@ -26,19 +27,6 @@ app.add_typer(merge.app, name="merge")
 app.add_typer(align.app, name="align")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(spans.app, name="spans")
-
-Recipe = Annotated[Path, typer.Argument(help="YAML file with the settings.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set train.lr=1e-4."),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be done and what it takes; do nothing.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's name."),
-]
 
 
 def main() -> None:
@@ -79,7 +67,7 @@ def fuse(recipe: Recipe, set_: Set = None, out: Out = None, dry_run: DryRun = Fa
     from inarch.settings import load
 
     settings = load(FuseRun, recipe, set_ or ())
-    out = out or _default_out(recipe)
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:
@@ -106,7 +94,7 @@ def teach(
     from inarch.settings import load
 
     settings = load(FuseRun, recipe, set_ or ())
-    out = out or _default_out(recipe)
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(whole.plan(settings, train=False) | {"out": out}, settings)
     else:
@@ -213,10 +201,6 @@ def report(
 app.command()(prune.prune)
 app.command()(tools.diff)
 app.command()(tools.extract)
-
-
-def _default_out(recipe: Path) -> Path:
-    return Path("runs") / recipe.stem
 
 
 def _print_version(asked: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inarch.cli.tools import DryRun, Set
+from inarch.cli.options import DryRun, Set
 from inarch.errors import SettingsError
 
 TARGETS = ("ratio", "blocks", "size_gb", "kv_bytes", "latency")

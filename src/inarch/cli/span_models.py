@@ -7,19 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from inarch.cli.tools import DryRun
+from inarch.cli.options import DryRun, Out, Recipe, Set, run_folder
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set aux=onatt."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and the recipe's."),
-    ] = None,
+    recipe: Recipe,
+    set_: Set = None,
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train a tagger on posts with spans; the result is DIR/model."""
@@ -29,7 +23,7 @@ def train(
     from inarch.settings import load
 
     settings = load(flow.SpansRun, recipe, set_ or ())
-    out = out or Path("runs") / recipe.stem
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
     else:

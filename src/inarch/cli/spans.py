@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from inarch.cli import span_models
-from inarch.cli.tools import DryRun, Set
+from inarch.cli.options import DryRun, Set
 
 app = typer.Typer(
     no_args_is_help=True,

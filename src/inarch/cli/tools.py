@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
+from inarch.cli.options import DryRun, Out, Set, run_folder
+
 Model = Annotated[str, typer.Argument(help="Folder, safetensors file, or id on the hub.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set threads=1."),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be done and what it takes; do nothing.")
-]
 
 
 def diff(
@@ -82,10 +77,7 @@ def extract(  # noqa: PLR0913  (a flag each)
 def search(
     recipe: Annotated[Path, typer.Argument(help="YAML file: a recipe, ranges, score, budget.")],
     set_: Set = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. Default: runs/ and its name."),
-    ] = None,
+    out: Out = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per input and trial.")
     ] = False,
@@ -97,7 +89,7 @@ def search(
     from inarch.flows import search as flow
 
     settings = flow.load_search(recipe, set_ or ())
-    out = out or Path("runs") / recipe.stem
+    out = run_folder(recipe, out)
     if dry_run:
         show_plan(flow.plan(settings) | {"out": out}, settings)
         return
