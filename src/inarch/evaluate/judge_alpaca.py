@@ -15,7 +15,7 @@ from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 from inarch.io.endpoints import Reply
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
-from inarch.settings import Settings
+from inarch.settings import PathSetting, Settings
 
 
 class AlpacaProtocol(Settings):
@@ -24,9 +24,9 @@ class AlpacaProtocol(Settings):
     short: ClassVar[str] = "name"
 
     name: Literal["alpaca_eval2"] = "alpaca_eval2"
-    questions: Path | None = None
+    questions: PathSetting | None = None
     """The instructions with the baseline's answers; by default the official file."""
-    prompt: Path | None = None
+    prompt: PathSetting | None = None
     """What the judge is asked; by default the official prompt."""
     order: Literal["official", "both"] = "official"
     """One order per instruction, drawn as officially; or both, and the mean of the two."""

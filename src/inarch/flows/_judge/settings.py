@@ -1,6 +1,5 @@
 """The settings of ``inarch evaluate judge``: models in, scores by a published protocol out."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -9,7 +8,7 @@ from inarch.evaluate.judge_alpaca import AlpacaProtocol
 from inarch.io.answers import AnswererSettings
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
-from inarch.settings import Settings
+from inarch.settings import PathSetting, Settings
 
 Protocol = Annotated[AlpacaProtocol, Field()]
 """More to come: a union, told apart by the name."""
@@ -18,7 +17,7 @@ Protocol = Annotated[AlpacaProtocol, Field()]
 class CandidateSettings(AnswererSettings):
     """A model that is judged: one on this machine, one at an endpoint, or answers in a file."""
 
-    answers: Path | None = None
+    answers: PathSetting | None = None
     """Answers that are there already, in the benchmark's official shape."""
 
     @model_validator(mode="after")
