@@ -71,7 +71,10 @@ def world(tmp_path_factory) -> Path:
 def recipe(world: Path, **changed) -> BuildRun:
     settings = {
         "prompts": str(world / "prompts.jsonl"),
-        "sources": [str(world / "a"), str(world / "b")],
+        "sources": (
+            str(world / "a"),
+            str(world / "b"),
+        ),
         "target": str(world / "mine"),
         "samples": SAMPLES,
         "sampling": SAMPLING,
@@ -394,7 +397,13 @@ def test_an_endpoint_that_fails_is_counted_and_nothing_is_lost(world, tmp_path):
         return f"你好 {text} {seed}"
 
     with serving(say) as fake:
-        settings = recipe(world, sources=[str(world / "a"), endpoint(fake)])
+        settings = recipe(
+            world,
+            sources=(
+                str(world / "a"),
+                endpoint(fake),
+            ),
+        )
         told = align_build.run(settings, tmp_path / "out")
         num_calls = len(fake.calls)
         align_build.run(settings, tmp_path / "out")
@@ -420,7 +429,7 @@ def test_prompts_that_nobody_answers_are_left_out_and_named(world, tmp_path, cap
         return "" if text in PROMPTS[::2] else f"{text} {body['seed']}"
 
     with serving(say) as fake:
-        told = align_build.run(recipe(world, sources=[endpoint(fake)]), tmp_path / "out")
+        told = align_build.run(recipe(world, sources=(endpoint(fake),)), tmp_path / "out")
     reason = "prompts without a scored answer of a source"
     assert told["dropped"][reason] == 5
     named = [record.getMessage() for record in caplog.records if reason in record.getMessage()]
@@ -431,7 +440,7 @@ def test_prompts_that_nobody_answers_are_left_out_and_named(world, tmp_path, cap
 def test_a_source_that_never_answers_stops_before_sft(world, tmp_path):
     with serving(lambda body, before: "") as fake:
         with pytest.raises(SettingsError, match="requests in a row have failed"):
-            align_build.run(recipe(world, sources=[endpoint(fake)]), tmp_path / "out")
+            align_build.run(recipe(world, sources=(endpoint(fake),)), tmp_path / "out")
     assert not (tmp_path / "out" / "sft").exists()
 
 
@@ -482,10 +491,10 @@ def test_too_few_prompts(world, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"sources": []}, "at least 1 item"),
-        ({"sources": ["x/a", "y/a"]}, r"two models are called \['a'\]"),
-        ({"sources": ["x/mine"]}, r"two models are called \['mine'\]"),
-        ({"sources": [{"name": "a/b", "path": "x"}]}, "expected one that can name a folder"),
+        ({"sources": ()}, "at least 1 item"),
+        ({"sources": ("x/a", "y/a")}, r"two models are called \['a'\]"),
+        ({"sources": ("x/mine",)}, r"two models are called \['mine'\]"),
+        ({"sources": ({"name": "a/b", "path": "x"},)}, "expected one that can name a folder"),
         ({"scorer": {"check": {"kind": "exact"}}}, "name its column as prompts.reference"),
         (
             {"scorer": {"reward_model": "r"}, "prompts": {"path": "p", "reference": "x"}},
@@ -503,14 +512,29 @@ def test_settings_that_contradict_each_other(world, changed, told):
 
 def test_sources_have_names_of_their_own(world):
     far = {"endpoint": {"url": "http://x/v1", "model": "org/Large-2407"}}
-    found = recipe(world, sources=["models/a", far, {"name": "c", "path": "d"}])
+    found = recipe(
+        world,
+        sources=(
+            "models/a",
+            far,
+            {"name": "c", "path": "d"},
+        ),
+    )
     assert [source.name for source in found.sources] == ["a", "Large-2407", "c"]
 
 
 def test_a_plan_counts_answers(world):
     price = {"prompt_price": 1.0, "answer_price": 10.0}
     far = {"endpoint": {"url": "http://x/v1", "model": "m"} | price}
-    found = align_build.plan(recipe(world, sources=[str(world / "a"), far]))
+    found = align_build.plan(
+        recipe(
+            world,
+            sources=(
+                str(world / "a"),
+                far,
+            ),
+        )
+    )
     assert (found["prompts"], found["for SFT"]) == (9, 3)
     assert (found["answers of a"], found["answers of m"]) == (27, 27)
     assert found["answers of mine, after SFT"] == 18

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from inarch.errors import SettingsError
 from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
@@ -85,6 +86,21 @@ class Benchmark(ABC):
     name: str
     questions: tuple[Question, ...]
     options: JudgeOptions
+    inputs: Mapping[str, str] = {}
+    """Digests of what it is made of: questions, prompts, references, baseline answers."""
+    num_asks = 1
+    """Replies that a case takes at most, follow-ups included."""
+
+    def discrete(self) -> Benchmark:
+        """Return what stands in where the judge gives no log-probs, under a record of its own.
+
+        Raises:
+            SettingsError: There is none, or the settings do not allow it.
+        """
+        raise SettingsError(
+            f"{self.name} reads log-probs of the judge's first token, which it does not give; take"
+            " another judge"
+        )
 
     @abstractmethod
     def sampling(self, question: Question) -> SamplingSettings:

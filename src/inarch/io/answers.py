@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 from pydantic import model_validator
 
@@ -47,8 +47,10 @@ Row = tuple["Answer", ...]
 class AnswererSettings(Settings):
     """One source of answers: a local model or an endpoint."""
 
+    short: ClassVar[str] = "path"
+
     name: str
-    """What reports call it."""
+    """What reports call it; by default the last part of its path, or of the endpoint's model."""
     path: str | None = None
     """Folder or hub id of a model that runs here."""
     tokenizer: str | None = None
@@ -59,6 +61,18 @@ class AnswererSettings(Settings):
     """Where it runs."""
     endpoint: EndpointSettings | None = None
     """A model that is asked over HTTP."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {cls.short: value}
+        if not isinstance(value, dict) or "name" in value:
+            return value
+        endpoint = value.get("endpoint")
+        asked = endpoint.get("model") if isinstance(endpoint, dict) else None
+        place = value.get("path") or asked
+        return value | {"name": Path(place).name} if isinstance(place, str) else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

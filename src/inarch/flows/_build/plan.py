@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from inarch.align._candidates import first_part
-from inarch.errors import DataError
 from inarch.align._prompts import PromptRow, once, read_prompts
 from inarch.align._rows import Dropped
+from inarch.errors import DataError
 from inarch.flows._build.settings import BuildRun
 from inarch.flows._plan import num_weights, operations_per_s
 from inarch.flows.recipe import ModelSettings

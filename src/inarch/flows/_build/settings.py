@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from inarch.align._candidates import ChooseSettings
 from inarch.align._prompts import PromptSettings
 from inarch.align._rows import PreferenceSettings
 from inarch.flows._align.settings import AlignRun, MethodSettings
 from inarch.flows._align.settings import result_settings as align_result_settings
-from inarch.flows._scoring.settings import ScorerSettings
 from inarch.flows._scoring.scorers import scorer_key
+from inarch.flows._scoring.settings import ScorerSettings
 from inarch.flows.recipe import ModelSettings
 from inarch.io.answers import AnswererSettings
 from inarch.io.endpoints import identity
@@ -50,8 +50,8 @@ class BuildRun(Settings):
 
     prompts: PromptSettings
     sources: tuple[AnswererSettings, ...] = Field(min_length=1)
-    """Who answers: models on this machine, or at endpoints. A bare string is a path; without a
-    name it is the last part of that, or of the endpoint's model. The first of equals wins."""
+    """Who answers: models on this machine, or at endpoints. A bare string is a path. The first of
+    equals wins."""
     target: ModelSettings
     """The model that is to be aligned; it is trained on the sources' best answers first."""
     samples: int = Field(default=5, ge=2)
@@ -65,11 +65,6 @@ class BuildRun(Settings):
     """Folder for answers and scores, which runs may share; by default the output folder."""
     device: Literal["auto", "cpu"] = "auto"
     """``auto`` takes the accelerator of this process where there is one."""
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _with_names(cls, value: Any) -> Any:
-        return tuple(map(_with_name, value)) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
@@ -112,16 +107,6 @@ class BuildRun(Settings):
     def target_after(self, model: Path) -> AnswererSettings:
         """Return who answers for the target: what SFT has made of it."""
         return AnswererSettings(name=self.target.label, path=str(model), dtype=self.target.dtype)
-
-
-def _with_name(source: Any) -> Any:
-    if isinstance(source, str):
-        source = {"path": source}
-    if not isinstance(source, dict) or "name" in source:
-        return source
-    endpoint = source.get("endpoint")
-    place = source.get("path") or (endpoint.get("model") if isinstance(endpoint, dict) else None)
-    return source | {"name": Path(place).name} if isinstance(place, str) else source
 
 
 def source_key(source: AnswererSettings) -> dict[str, Any]:
