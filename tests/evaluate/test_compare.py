@@ -1,6 +1,4 @@
-"""Comparisons: by hand, intervals that cover, what is refused; results on disk."""
-
-import json
+"""Comparisons: by hand, intervals that cover, what is refused."""
 
 import numpy as np
 import pytest
@@ -13,9 +11,6 @@ from inarch.evaluate.protocol import (
     ProtocolRecord,
     Result,
     differences,
-    load_result,
-    mean_score,
-    save_results,
 )
 
 RECORD = ProtocolRecord(benchmark="arena_hard", version="v2", score="percent", judge="j")
@@ -118,56 +113,3 @@ def test_other_protocols_are_refused_unless_asked_for(caplog):
 def test_nothing_in_common():
     with pytest.raises(DataError, match="none of them in common"):
         compare(result("a", ("p", "", 1, 1)), result("b", ("q", "", 1, 1)), CompareSettings())
-
-
-# ------------------------------------------------------------------------------------ on disk
-
-
-def test_results_are_read_as_they_were_written(tmp_path):
-    one = result("org/model 🌱", ("p", "x", 10.25, 2), ("q", "", 1 / 3, 1))
-    save_results(tmp_path / "new/folder", [one, result("b", ("p", "", 1, 1))])
-    names = sorted(path.name for path in (tmp_path / "new/folder").iterdir())
-    assert names == ["b.json", "org-model 🌱.json"]
-    assert load_result(tmp_path / "new/folder/org-model 🌱.json") == one
-    assert mean_score(one.scores) == pytest.approx((20.5 + 1 / 3) / 3)
-
-
-def test_names_stay_in_the_folder(tmp_path):
-    save_results(tmp_path / "x", [result("../../up", ("p", "", 1, 1))])
-    assert [path.name for path in tmp_path.rglob("*.json")] == ["-..-up.json"]
-    with pytest.raises(DataError, match="several models that would be"):
-        save_results(tmp_path, [result(name, ("p", "", 1, 1)) for name in ("a/b", "a-b")])
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (lambda c: [], "no result of inarch evaluate"),
-        (lambda c: c | {"format": "x"}, "no result of inarch evaluate"),
-        (lambda c: c | {"scores": []}, "found no scores"),
-        (lambda c: c | {"scores": [{"prompt": "p"}]}, "missing"),
-        (lambda c: {k: v for k, v in c.items() if k != "model"}, "'model' is missing"),
-        (lambda c: c | {"scores": [c["scores"][0] | {"score": None}]}, "score 0: found"),
-        (lambda c: c | {"scores": [c["scores"][0] | {"score": float("nan")}]}, "score 0: found"),
-        (lambda c: c | {"scores": [c["scores"][0] | {"weight": 0}]}, "weight: found 0"),
-    ],
-)
-def test_a_wrong_result_is_refused(tmp_path, change, complaint):
-    save_results(tmp_path, [result("a", ("p", "", 1, 1))])
-    content = json.loads((tmp_path / "a.json").read_text())
-    (tmp_path / "a.json").write_text(json.dumps(change(content)))
-    with pytest.raises(DataError, match=complaint):
-        load_result(tmp_path / "a.json")
-
-
-def test_a_wrong_record_or_a_cut_file(tmp_path):
-    save_results(tmp_path, [result("a", ("p", "", 1, 1))])
-    text = (tmp_path / "a.json").read_text()
-    (tmp_path / "a.json").write_text(text.replace('"judge"', '"jugde"'))
-    with pytest.raises(SettingsError, match="jugde"):
-        load_result(tmp_path / "a.json")
-    (tmp_path / "a.json").write_text(text[:-20])
-    with pytest.raises(DataError, match="was the file cut"):
-        load_result(tmp_path / "a.json")
-    with pytest.raises(DataError, match="cannot read"):
-        load_result(tmp_path / "b.json")

@@ -111,7 +111,7 @@ def arena(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """Arena-Hard: scores against the baseline, from both games of each prompt."""
     from inarch.cli.show_evaluate import show_arena
-    from inarch.evaluate.arena import ArenaSettings, results
+    from inarch.evaluate.arena import ArenaSettings
     from inarch.evaluate.arena_score import ArenaChoice, score_arena
     from inarch.evaluate.protocol import save_results
 
@@ -120,7 +120,7 @@ def arena(  # noqa: PLR0913  (a flag each)
     settings = ArenaSettings(intervals=intervals, control=control)
     found = score_arena(battles, settings, ArenaChoice(protocol, baseline, category), style)
     if out:
-        save_results(out, results(found.battles))
+        save_results(out, found.results())
     if as_json:
         typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
     else:
@@ -145,12 +145,13 @@ def mtbench(
     from inarch.cli.show_evaluate import show_mtbench
     from inarch.evaluate.mt_bench import results, score_ratings
     from inarch.evaluate.mt_bench_files import read_ratings
-    from inarch.evaluate.protocol import save_results
+    from inarch.evaluate.protocol import made_of, save_results
 
     ratings = read_ratings(judgments, questions)
     found = score_ratings(ratings)
     if out:
-        save_results(out, results(ratings, references))
+        made = made_of({"judgments": judgments, "questions": questions})
+        save_results(out, results(ratings, references, made))
     if as_json:
         numbers = {model: score._asdict() for model, score in found.items()}
         typer.echo(json.dumps(numbers, ensure_ascii=False))

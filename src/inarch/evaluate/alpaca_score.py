@@ -20,7 +20,7 @@ from inarch.evaluate.length_control import (
     from_weights,
     length_controlled,
 )
-from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
+from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, made_of
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,10 @@ def score_alpaca(
             controlled = length_controlled(judged, gamed, settings)
             if draws and controlled.c is not None:
                 error = bootstrap_error(judged, gamed, settings, controlled.c)
-    return AlpacaScore(judged.model, rate, controlled, error, length, _result(judged), whole)
+    made = made_of(files._asdict(), settings=settings.model_dump(), n_invalid=rate.num_invalid)
+    result = _result(judged)._replace(made=made | {"lc_bootstrap_error": error})
+    found = AlpacaScore(judged.model, rate, controlled, error, length, result, whole)
+    return found._replace(result=result._replace(summary=found.numbers()))
 
 
 def _warn(judged: Judged, rate: WinRate, settings: LengthControlSettings) -> None:
@@ -140,9 +143,14 @@ def _result(judged: Judged) -> Result:
         baseline=judged.baseline,
     )
     scores = tuple(
-        PromptScore(prompt, dataset, 100 * float(chance))
-        for prompt, dataset, chance in zip(
-            judged.prompts, judged.datasets, win_chances(judged), strict=True
+        PromptScore(prompt, dataset, 100 * float(chance), 1.0, int(own), int(other))
+        for prompt, dataset, chance, own, other in zip(
+            judged.prompts,
+            judged.datasets,
+            win_chances(judged),
+            judged.model_chars_N,
+            judged.baseline_chars_N,
+            strict=True,
         )
         if not math.isnan(chance)
     )

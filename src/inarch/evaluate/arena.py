@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,12 @@ class ArenaScore(NamedTuple):
     by_category: Mapping[str, Score]
     """Empty where the benchmark has none."""
 
+    def numbers(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        parts = {name: part._asdict() for name, part in self.by_category.items()}
+        counts = {"n_battles": self.n_battles, "n_invalid": self.n_invalid}
+        return self.whole._asdict() | counts | {"by_category": parts}
+
 
 def score_battles(battles: Battles, settings: ArenaSettings) -> dict[str, ArenaScore]:
     """Return the scores of all models, best first, the baseline among them with 50.
@@ -125,8 +132,19 @@ def score_battles(battles: Battles, settings: ArenaSettings) -> dict[str, ArenaS
     return dict(sorted(found.items(), key=lambda item: -item[1].whole.score))
 
 
-def results(battles: Battles) -> list[Result]:
-    """Return the score per prompt of each model, style not controlled, to compare."""
+def results(
+    battles: Battles,
+    scores: Mapping[str, ArenaScore] | None = None,
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Result]:
+    """Return the score per prompt of each model, style not controlled, to compare.
+
+    Args:
+        battles: All that was judged.
+        scores: What is told of each model; by default that of `score_battles`.
+        made: How the battles came about.
+    """
+    scores = score_battles(battles, ArenaSettings()) if scores is None else scores
     record = ProtocolRecord(
         benchmark="arena_hard",
         version=battles.version,
@@ -141,11 +159,12 @@ def results(battles: Battles) -> list[Result]:
         category_of = dict(zip(own.prompts, own.categories, strict=True))
         weights_Q = totals(index_N, np.ones(len(index_N)), len(prompts))
         sums_Q = totals(index_N, own.outcome_N, len(prompts))
-        scores = tuple(
+        rows = tuple(
             PromptScore(prompt, category_of[prompt], float(100 * total / weight), float(weight))
             for prompt, total, weight in zip(prompts, sums_Q, weights_Q, strict=True)
         )
-        found.append(Result(record, model, scores))
+        invalid = {"n_invalid": battles.num_invalid.get(model, 0)}
+        found.append(Result(record, model, rows, scores[model].numbers(), {**made, **invalid}))
     return found
 
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inarch.errors import DataError
-from inarch.evaluate.arena import ArenaScore, ArenaSettings, Battles, score_battles
+from inarch.evaluate.arena import ArenaScore, ArenaSettings, Battles, results, score_battles
 from inarch.evaluate.arena_files import read_battles, read_styles
 from inarch.evaluate.arena_style import score_with_style
 from inarch.evaluate.arena_verdicts import Version
+from inarch.evaluate.protocol import Result, made_of
 
 
 class ArenaLeaderboard(NamedTuple):
@@ -23,15 +24,16 @@ class ArenaLeaderboard(NamedTuple):
     """Best first, the baseline among them."""
     coefficients: Mapping[str, float]
     """Of style; empty where it is not controlled."""
+    made: Mapping[str, Any]
+    """The files and settings that it comes from."""
 
     def numbers(self) -> dict[str, dict[str, Any]]:
         """Return what ``--json`` prints."""
-        return {
-            model: row.whole._asdict()
-            | {"n_battles": row.n_battles, "n_invalid": row.n_invalid}
-            | {"by_category": {name: part._asdict() for name, part in row.by_category.items()}}
-            for model, row in self.scores.items()
-        }
+        return {model: row.numbers() for model, row in self.scores.items()}
+
+    def results(self) -> list[Result]:
+        """Return the score per prompt of each model, style not controlled, to compare."""
+        return results(self.battles, self.scores, self.made)
 
 
 class ArenaChoice(NamedTuple):
@@ -60,14 +62,15 @@ def score_arena(
     if choice.category is not None:
         battles = _of_category(battles, choice.category)
     scores = score_battles(battles, settings)
+    made = made_of({"battles": path, "style": style}, settings=settings.model_dump())
     if style is None:
-        return ArenaLeaderboard(battles, scores, {})
+        return ArenaLeaderboard(battles, scores, {}, made)
     controlled = score_with_style(battles, read_styles(style), settings)
     found = {
         model: scores[model]._replace(whole=score, by_category={})
         for model, score in controlled.scores.items()
     }
-    return ArenaLeaderboard(battles, found, controlled.coefficients)
+    return ArenaLeaderboard(battles, found, controlled.coefficients, made)
 
 
 def _of_category(battles: Battles, category: str) -> Battles:

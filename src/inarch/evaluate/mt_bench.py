@@ -13,7 +13,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,9 +87,18 @@ def score_ratings(ratings: Sequence[Rating]) -> dict[str, MtScore]:
     return {m: _score([rating for rating in ratings if rating.model == m]) for m in models}
 
 
-def results(ratings: Sequence[Rating], references: str = "") -> list[Result]:
-    """Return the mean rating per question of each model that has any, to compare."""
-    models = dict.fromkeys(rating.model for rating in ratings)
+def results(
+    ratings: Sequence[Rating],
+    references: str = "",
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Result]:
+    """Return the mean rating per question of each model that has any, to compare.
+
+    Args:
+        ratings: Of all models.
+        references: Which answers the judge was shown.
+        made: How the ratings came about.
+    """
     record = ProtocolRecord(
         benchmark="mt_bench",
         version="1",
@@ -96,8 +106,13 @@ def results(ratings: Sequence[Rating], references: str = "") -> list[Result]:
         judge=ratings[0].judge if ratings else "",
         references=references,
     )
-    found = ((m, _by_question([r for r in ratings if r.model == m])) for m in models)
-    return [Result(record, model, tuple(scores)) for model, scores in found if scores]
+    found = []
+    for model, told in score_ratings(ratings).items():
+        scores = _by_question([rating for rating in ratings if rating.model == model])
+        if scores:
+            about = {**made, "n_invalid": told.n_invalid}
+            found.append(Result(record, model, tuple(scores), told._asdict(), about))
+    return found
 
 
 def _score(ratings: Sequence[Rating]) -> MtScore:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from inarch import __version__
 from inarch.errors import DataError
-from inarch.io.files import make_folder, write_json
+from inarch.io.files import digest_file, digest_folder, make_folder, write_json
 from inarch.settings import Settings, validate
 
 FORMAT = "inarch evaluation 1"
@@ -142,23 +143,82 @@ def load_result(path: Path) -> Result:
         protocol = validate(ProtocolRecord, content["protocol"], str(path))
         rows = content["scores"]
         scores = tuple(_score(row, f"{path} score {i}") for i, row in enumerate(rows))
-        model = str(content["model"])
+        model = _text(content["model"], f"{path}: model")
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: {error} is missing or something else; {remedy}") from None
     if not scores:
         raise DataError(f"{path}: found no scores; {remedy}")
-    summary, made = content.get("summary", {}), content.get("made", {})
+    summary, made = (_mapping(content.get(key, {}), f"{path} {key}") for key in _ABOUT)
     return Result(protocol, model, scores, summary, made)
 
 
-def _score(row: Mapping[str, Any], where: str) -> PromptScore:
-    score = PromptScore(**row)
-    numbers = score.score, score.weight
-    if not all(isinstance(n, int | float) and abs(n) < float("inf") for n in numbers):
-        raise DataError(f"{where}: found {numbers}, expected a score and a weight")
+def made_of(files: Mapping[str, Path | None], **more: object) -> dict[str, Any]:
+    """Return how a result came about from files: this version, their digests, and ``more``.
+
+    Args:
+        files: By what they are; None where there is none, and it is left out.
+        more: Counts and settings.
+    """
+    digests = {
+        name: f"{path.name} {digest_folder(path) if path.is_dir() else digest_file(path)}"
+        for name, path in files.items()
+        if path is not None
+    }
+    return {"inarch": __version__, "files": digests} | more
+
+
+_ABOUT = ("summary", "made")
+_LARGEST = 1e300
+"""JSON's whole numbers have no end, those of sums do."""
+
+
+def _score(row: object, where: str) -> PromptScore:
+    known = _mapping(row, where)
+    strange = known.keys() - set(PromptScore._fields)
+    if strange:
+        names = ", ".join(PromptScore._fields)
+        raise DataError(f"{where}: found {min(strange)!r:.80}, expected {names}")
+    score = PromptScore(
+        _text(known.get("prompt"), f"{where}: prompt"),
+        _text(known.get("category"), f"{where}: category"),
+        known.get("score", "none"),
+        *(known.get(name, default) for name, default in PromptScore._field_defaults.items()),
+    )
+    for name in ("score", "weight"):
+        number = getattr(score, name)
+        if not _is_finite(number):
+            raise DataError(f"{where}: {name}: found {number!r:.80}, expected a number")
     if score.weight <= 0:
         raise DataError(f"{where}: weight: found {score.weight}, expected more than 0")
+    for name in ("length", "baseline_length"):
+        length = getattr(score, name)
+        if length is not None and (not _is_whole(length) or length < 0):
+            raise DataError(
+                f"{where}: {name}: found {length!r:.80}, expected a number of characters, or null"
+            )
     return score
+
+
+def _text(found: object, where: str) -> str:
+    if not isinstance(found, str):
+        raise DataError(f"{where}: found {found!r:.80}, expected a text")
+    return found
+
+
+def _mapping(found: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise DataError(f"{where}: found {found!r:.80}, expected an object of names and values")
+    return found
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _is_finite(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return abs(number) < _LARGEST
 
 
 def _file_name(model: str) -> str:
