@@ -20,7 +20,17 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 from pydantic import model_validator
 
 from inarch.errors import SettingsError
-from inarch.io.endpoints import EndpointSettings, Failure, Reply, Request, ask, identity, spent
+from inarch.io.endpoints import (
+    EndpointSettings,
+    Estimate,
+    Failure,
+    Reply,
+    Request,
+    ask,
+    estimate,
+    identity,
+    spent,
+)
 from inarch.io.files import write_text
 from inarch.io.generation import read_prompts
 from inarch.io.models import DTYPES, digest_model, load_model, pick_device
@@ -65,14 +75,7 @@ class AnswererSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_name(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {cls.short: value}
-        if not isinstance(value, dict) or "name" in value:
-            return value
-        endpoint = value.get("endpoint")
-        asked = endpoint.get("model") if isinstance(endpoint, dict) else None
-        place = value.get("path") or asked
-        return value | {"name": Path(place).name} if isinstance(place, str) else value
+        return named({cls.short: value} if isinstance(value, str) else value)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -82,6 +85,16 @@ class AnswererSettings(Settings):
         if self.endpoint is not None and dead:
             raise ValueError(f"{self.name}: {min(dead)} is for a model with a path")
         return self
+
+
+def named(value: Any) -> Any:
+    """Return plain settings of a model with a name: the last part of where it is."""
+    if not isinstance(value, dict) or "name" in value:
+        return value
+    endpoint = value.get("endpoint")
+    asked = endpoint.get("model") if isinstance(endpoint, dict) else None
+    place = value.get("path") or asked
+    return value | {"name": Path(place).name} if isinstance(place, str) else value
 
 
 class Answer(NamedTuple):
@@ -160,6 +173,20 @@ def answers(
     for reason, number in opened.facts["failures"].items():
         logger.warning("%s: %d answers are missing: %s", settings.name, number, reason)
     return Answers(folder, len(chats))
+
+
+def foresee(
+    settings: AnswererSettings,
+    chats: Sequence[Sequence[Message]],
+    sampling: SamplingSettings,
+    num_samples: int,
+) -> Estimate | None:
+    """Return what answers of an endpoint will take at most; None of a model that runs here."""
+    if settings.endpoint is None:
+        return None
+    seeds = range(sampling.seed, sampling.seed + num_samples)
+    requests = [_request(chat, seed, sampling) for chat in chats for seed in seeds]
+    return estimate(settings.endpoint, requests)
 
 
 class _Work(NamedTuple):

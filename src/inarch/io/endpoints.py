@@ -176,11 +176,13 @@ def identity(settings: EndpointSettings) -> dict[str, object]:
     return {name: value for name, value in to_dict(settings).items() if name in names}
 
 
-def estimate(settings: EndpointSettings, requests: Sequence[Request], cache: Path) -> Estimate:
-    """Return what asking will take, without asking."""
+def estimate(
+    settings: EndpointSettings, requests: Sequence[Request], cache: Path | None = None
+) -> Estimate:
+    """Return what asking will take, without asking; without a cache all are asked."""
     missing = {_key(settings, request): request for request in requests}
     num_different = len(missing)
-    for key, _ in stored(cache):
+    for key, _ in stored(cache) if cache else ():
         missing.pop(key, None)
     num_prompt = sum(_num_tokens(request) for request in missing.values())
     lengths = [request.max_tokens for request in missing.values()]

@@ -17,7 +17,7 @@ from inarch.flows._build.settings import BuildRun
 from inarch.flows._plan import num_weights, operations_per_s
 from inarch.flows.recipe import ModelSettings
 from inarch.flows.teach import device_of
-from inarch.io.answers import AnswererSettings
+from inarch.io.answers import AnswererSettings, foresee
 
 _BYTES_PER_TOKEN = 4
 _UNKNOWN = "unknown"
@@ -79,7 +79,7 @@ def _costs(
     device = device_of(settings)
     seconds = round(operations / operations_per_s(device))
     return {
-        "cost of sources": _price(settings, num_asked, per_prompt),
+        "cost of sources": _price(settings, prompts),
         "disk": f"{more}at most {disk / 2**30:.2g} GiB",
         "memory": f"{more}{max(memory, default=0) / 2**30:.2g} GiB and activations",
         "time": f"{more}at most {timedelta(seconds=seconds)} on {device}, without endpoints and"
@@ -87,16 +87,14 @@ def _costs(
     }
 
 
-def _price(settings: BuildRun, num_asked: int, per_prompt: float) -> str:
+def _price(settings: BuildRun, prompts: Sequence[PromptRow]) -> str:
     """Return what endpoints of sources cost at most."""
-    endpoints = [source.endpoint for source in settings.sources if source.endpoint]
-    total, longest = 0.0, settings.sampling.max_new_tokens
-    for endpoint in endpoints:
-        if endpoint.prompt_price is None or endpoint.answer_price is None:
-            return f"{_UNKNOWN}: set endpoint.prompt_price and answer_price"
-        per_answer = per_prompt * endpoint.prompt_price + longest * endpoint.answer_price
-        total += num_asked * per_answer / 1e6
-    return f"at most {total:.2f}" if endpoints else "none"
+    chats = [prompt.messages for prompt in prompts]
+    found = [foresee(s, chats, settings.sampling, settings.samples) for s in settings.sources]
+    costs = [estimate.cost for estimate in found if estimate is not None]
+    if None in costs:
+        return f"{_UNKNOWN}: set endpoint.prompt_price and answer_price"
+    return f"at most {sum(filter(None, costs)):.2f}" if costs else "none"
 
 
 def _num_tokens(prompt: PromptRow) -> int:

@@ -1,17 +1,20 @@
 """The settings of ``inarch evaluate judge``: models in, scores by a published protocol out."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
-from inarch.io.answers import AnswererSettings
+from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
-from inarch.settings import PathSetting, Settings
+from inarch.settings import PathSetting, Settings, to_dict
 
 Protocol = Annotated[AlpacaProtocol, Field()]
 """More to come: a union, told apart by the name."""
+
+CANARY = "null answer"
+"""What reports call the model that always says the same."""
 
 
 class CandidateSettings(AnswererSettings):
@@ -35,8 +38,13 @@ class JudgeSettings(Settings):
     """Who judges."""
 
     name: str
-    """What reports call it."""
+    """What reports call it; by default the last part of the endpoint's model."""
     endpoint: EndpointSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_name(cls, value: Any) -> Any:
+        return named(value)
 
 
 class JudgeRun(Settings):
@@ -45,7 +53,7 @@ class JudgeRun(Settings):
     protocol: Protocol
     """The benchmark; a bare name is enough."""
     models: tuple[CandidateSettings, ...] = Field(min_length=1)
-    """Who is judged. A bare string is a path; without a name it is the last part of that."""
+    """Who is judged. A bare string is a path."""
     judges: tuple[JudgeSettings, ...] = Field(min_length=1)
     """Each judges all models alone; several are also taken together."""
     sampling: SamplingSettings | None = None
@@ -53,11 +61,33 @@ class JudgeRun(Settings):
     limit: PositiveInt | None = None
     """Only this many questions, the first ones."""
     canary: bool = False
-    """Also judge a constant answer that says nothing, which must not win."""
-    device: Literal["auto", "cpu"] = "auto"
-    """Where models on this machine run."""
+    """Also judge a constant answer that says nothing, and must not win."""
 
     @field_validator("protocol", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
+    def _by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        for who in (self.models, self.judges):
+            names = [one.name for one in who]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            odd = [name for name in names if not name or "/" in name or name.startswith(".")]
+            if twice:
+                raise ValueError(f"two are called {twice[0]}; give one of them another name")
+            if odd:
+                raise ValueError(f"found the name {odd[0]!r}, expected one that can name a file")
+        if CANARY in [model.name for model in self.models]:
+            raise ValueError(
+                f"found a model called {CANARY}, which the canary is; name it otherwise"
+            )
+        if self.sampling is not None and all(model.answers for model in self.models):
+            raise ValueError("sampling has no effect on answers that are there; leave it out")
+        return self
+
+
+def result_settings(settings: JudgeRun) -> dict[str, object]:
+    """Return the settings that all models and judges of a folder share; others may come to it."""
+    own: dict[str, object] = to_dict(settings)
+    return {name: own[name] for name in ("protocol", "sampling", "limit")}
