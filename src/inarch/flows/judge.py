@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
+from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
 from inarch.evaluate.judging import Benchmark, JudgedModel
 from inarch.evaluate.protocol import Result, save_results
 from inarch.flows._judge.asking import rule
@@ -14,7 +15,10 @@ from inarch.flows._judge.candidates import answer
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
 from inarch.flows._judge.settings import JudgeSettings
 
-_BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {AlpacaProtocol: AlpacaBenchmark}
+_BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
+    AlpacaProtocol: AlpacaBenchmark,
+    MtBenchProtocol: MtBenchBenchmark,
+}
 
 
 def run(settings: JudgeRun, out: Path) -> list[Result]:

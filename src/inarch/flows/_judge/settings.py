@@ -5,13 +5,14 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
+from inarch.evaluate.judge_mt_bench import MtBenchProtocol
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
 from inarch.settings import PathSetting, Settings, to_dict
 
-Protocol = Annotated[AlpacaProtocol, Field()]
-"""More to come: a union, told apart by the name."""
+Protocol = Annotated[AlpacaProtocol | MtBenchProtocol, Field(discriminator="name")]
+"""Told apart by the name."""
 
 CANARY = "null answer"
 """What reports call the model that always says the same."""
