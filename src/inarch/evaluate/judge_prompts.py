@@ -27,7 +27,7 @@ from inarch.evaluate.official import BenchmarkName, find
 CATEGORIES = ("hard_prompt", "coding", "math", "creative_writing")
 """Of Arena-Hard v2, each with a prompt."""
 SINGLE = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
-"""MT-Bench's prompts that rate one model's answers."""
+"""MT-Bench's prompts that rate an answer alone; those that compare two may be absent."""
 
 _CHATML = re.compile(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>\s*", re.DOTALL)
 
@@ -41,14 +41,22 @@ class JudgePrompt(NamedTuple):
 
 
 class JudgePrompts(NamedTuple):
-    """All prompts of a benchmark."""
+    """All prompts of a benchmark, or some."""
 
+    benchmark: BenchmarkName
     of: Mapping[str, JudgePrompt]
     """By Arena-Hard v2's categories, by the names of MT-Bench's prompts, else by ``""``."""
-    digest: str
-    """sha256 of all texts."""
-    is_official: bool
-    """They are those that are published, whatever the file."""
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of all texts."""
+        return _sha256("".join(f"{name}\0{p.system}\0{p.user}\0" for name, p in self.of.items()))
+
+    @property
+    def is_official(self) -> bool:
+        """Return whether they are those that are published, whatever file holds them."""
+        found = {name: tuple(map(_sha256, prompt)) for name, prompt in self.of.items()}
+        return found.items() <= _DIGESTS[self.benchmark].items()
 
 
 def read_judge_prompts(benchmark: BenchmarkName, given: Path | None = None) -> JudgePrompts:
@@ -73,15 +81,13 @@ def read_judge_prompts(benchmark: BenchmarkName, given: Path | None = None) -> J
     else:
         name, read = _FILES[benchmark]
         of = read(find(f"{benchmark}/{name}", given).path)
-    found = {name: tuple(map(_sha256, prompt)) for name, prompt in of.items()}
-    is_official = found == _DIGESTS[benchmark]
-    if given is None and not is_official:
+    prompts = JudgePrompts(benchmark, of)
+    if given is None and not prompts.is_official:
         raise DataError(
             f"found the official files of {benchmark}, but what was read from them is not what it"
             " should be; report this, with the versions of Python and PyYAML"
         )
-    whole = "".join(f"{name}\0{prompt.system}\0{prompt.user}\0" for name, prompt in of.items())
-    return JudgePrompts(of, _sha256(whole), is_official)
+    return prompts
 
 
 def _alpaca(path: Path) -> dict[str, JudgePrompt]:
@@ -123,9 +129,10 @@ def _mt_bench(path: Path) -> dict[str, JudgePrompt]:
     missing = [name for name in SINGLE if name not in found]
     if missing:
         raise DataError(
-            f"{path}: found the prompts {', '.join(found)}, without {', '.join(missing)}"
+            f"{path}: found the prompts {', '.join(found)}, without {', '.join(missing)}; expected"
+            " all that rate an answer alone"
         )
-    return {name: found[name] for name in SINGLE}
+    return found
 
 
 _FILES = {
@@ -157,6 +164,22 @@ _DIGESTS: Mapping[BenchmarkName, Mapping[str, tuple[str, str]]] = {
         "creative_writing": (_CREATIVE, _GAME),
     },
     "mt_bench": {
+        "pair-v2": (
+            "8d6df8feee26e1c9994a4fae884fc839bfcb1787a3a9522d1be611db68c93338",
+            "22f93e573bf9343e52c3dd0a36b1a033a47a6dc0045ab3d40357da8d3c613d57",
+        ),
+        "pair-v2-multi-turn": (
+            "af4a7431af51d6d7807be08b8093e6eb4975bf790d1a1086decd9d0e39eac7fc",
+            "a962ad885e77f79a229c88cff6fe258f829ceed6188370743217032f3c8d8ca9",
+        ),
+        "pair-math-v1": (
+            "0f6f71b71c14a4914b95d9272901c265d73dbc772319416e3180820c9962b2c0",
+            "16f835dc77def64b208c62cfa9ac5992cb965d769f138362741c139d1fc7281b",
+        ),
+        "pair-math-v1-multi-turn": (
+            "79adeb31a7f50510b052a18af4e1905ff8dd3d56ea424bc4359342d82a288e9e",
+            "4bf6dac2bb05499f97218d84aae17fccbdbce4dbc80aaa1ff3c682c5f1ba6ad8",
+        ),
         "single-v1": (
             _HELPFUL,
             "0935c7ff79f38d3f9b135e14b2cf3bc05ddfbcb96cfd4094b1681a8044e9ccd0",
@@ -215,7 +238,7 @@ def _assigned(source: str, name: str) -> Any:
     known: dict[str, ast.expr] = {}
 
     class _Named(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+        def visit_Name(self, node: ast.Name) -> ast.expr:
             return known.get(node.id, node)
 
     for node in ast.parse(source).body:
