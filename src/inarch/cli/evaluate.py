@@ -6,12 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from inarch.cli import evaluate_judge
+from inarch.cli import evaluate_fetch
 from inarch.errors import SettingsError
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Score a model by published protocols, and compare two under the same one.",
 )
+
+app.command()(evaluate_judge.judge)
+app.command()(evaluate_fetch.fetch)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[

@@ -1,54 +1,94 @@
-"""Models to their scores by a published protocol, judged live."""
+"""Models to their scores by a published protocol, judged live.
+
+The folder of a run holds the models' answers, what each judge replied, both in the benchmark's
+official shape, too, a result per judge and model, and ``judging.json``: what is to be told of the
+judges. Models and judges may come to a folder later; nothing is asked twice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from inarch.errors import DataError
+from inarch.evaluate.agreement import pooled_agreement
 from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
 from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
-from inarch.evaluate.judging import Benchmark, JudgedModel
+from inarch.evaluate.judging import Benchmark, Dialogues, JudgedModel
 from inarch.evaluate.protocol import Result, save_results
-from inarch.flows._judge.asking import rule
+from inarch.evaluate.together import canary_of, mean_of_judges, order_effect
+from inarch.flows._judge.asking import REPLIES, fitted, rule
 from inarch.flows._judge.candidates import answer
+from inarch.flows._judge.plan import judges_itself
+from inarch.flows._judge.plan import plan as plan_of
+from inarch.flows._judge.settings import CANARY, JudgeSettings, result_settings
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
-from inarch.flows._judge.settings import JudgeSettings
+from inarch.io.endpoints import spent
+from inarch.io.files import write_json
+from inarch.io.runs import stage
+
+logger = logging.getLogger(__name__)
+
+JUDGING = "judging.json"
+TOGETHER = "all judges"
+"""Folder of the mean over judges."""
+CANARY_ANSWER = "Thank you for asking."
+_NAMED = 5
+"""Reasons of failures that are told."""
 
 _BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
     AlpacaProtocol: AlpacaBenchmark,
     MtBenchProtocol: MtBenchBenchmark,
 }
 
+Told = dict[str, Any]
 
-def run(settings: JudgeRun, out: Path) -> list[Result]:
-    """Return what each judge says of each model, which ``out`` keeps.
+
+def plan(settings: JudgeRun) -> dict[str, object]:
+    """Return what a run will take at most.
 
     Raises:
-        SettingsError: An endpoint refuses requests.
-        DataError: Questions or answers cannot be read.
+        DataError: Questions or prompts cannot be read.
+    """
+    return plan_of(settings, open_benchmark(settings))
+
+
+def run(settings: JudgeRun, out: Path) -> Told:
+    """Return what is to be told of models and judges, which ``out`` keeps, see `JUDGING`.
+
+    Raises:
+        SettingsError: An endpoint refuses requests, or the folder is of another run.
+        DataError: Questions or answers cannot be read, or no judge gave any verdict.
+        WeightsError: There is no such model.
     """
     benchmark = open_benchmark(settings)
-    found = []
-    for candidate in settings.models:
-        dialogues = answer(candidate, benchmark, settings, out / "answers" / candidate.name)
+    for warning in judges_itself(settings):
+        logger.warning(warning)
+    with stage(out, "judge", result_settings(settings), benchmark.inputs):
+        fits = {
+            judge.name: fitted(benchmark, judge, out / "judgments" / judge.name)
+            for judge in settings.judges
+        }
+        answered = _answered(settings, benchmark, out)
+        told: Told = {"judges": {}}
+        results: dict[str, dict[str, Result]] = {}
         for judge in settings.judges:
-            place = out / "judgments" / judge.name
-            cases = benchmark.cases(candidate.name, dialogues)
-            said = rule(benchmark, judge.endpoint, cases, place / "replies.jsonl", f"{judge.name}")
-            judged = JudgedModel(
-                candidate.name,
-                _judge_name(judge, said),
-                dialogues,
-                tuple(cases),
-                tuple(ruling for ruling, _ in said),
-                tuple(replies for _, replies in said),
-            )
-            benchmark.save(place / candidate.name, judged)
-            result = benchmark.result(judged)
-            save_results(out / "results" / judge.name, [result])
-            found.append(result)
-    return found
+            judged = _judged(fits[judge.name], judge, answered, out)
+            results[judge.name] = _results(fits[judge.name], judged)
+            save_results(out / "results" / judge.name, list(results[judge.name].values()))
+            told["judges"][judge.name] = _about(judge, judged, results[judge.name], out)
+        told |= _together(results, out)
+        write_json(out / JUDGING, told)
+    if not any(results.values()):
+        raise DataError(
+            f"no judge gave a verdict; what they said is in {out / 'judgments'}: take a judge that"
+            " does what it is asked"
+        )
+    return told
 
 
 def open_benchmark(settings: JudgeRun) -> Benchmark:
@@ -58,5 +98,102 @@ def open_benchmark(settings: JudgeRun) -> Benchmark:
     return benchmark
 
 
-def _judge_name(judge: JudgeSettings, said: object) -> str:
-    return judge.endpoint.model
+def _answered(settings: JudgeRun, benchmark: Benchmark, out: Path) -> dict[str, Dialogues]:
+    """Return what each model answered, the canary included."""
+    found: dict[str, Dialogues] = {}
+    for candidate in settings.models:
+        own = answer(candidate, benchmark, settings, out / "answers" / candidate.name)
+        found[candidate.name] = own
+        missing = len(benchmark.questions) - len(own)
+        if missing:
+            logger.warning(
+                "%s: %d of %d questions have no answer, and are not judged",
+                *(candidate.name, missing, len(benchmark.questions)),
+            )
+    if settings.canary:
+        found[CANARY] = {q.id: (CANARY_ANSWER,) * len(q.turns) for q in benchmark.questions}
+    return found
+
+
+def _judged(
+    benchmark: Benchmark, judge: JudgeSettings, answered: Mapping[str, Dialogues], out: Path
+) -> list[JudgedModel]:
+    """Return a judge's rulings on all models, after they are written in the official shape."""
+    folder = out / "judgments" / judge.name
+    cases = {model: benchmark.cases(model, own) for model, own in answered.items()}
+    said = rule(benchmark, judge, cases, folder)
+    names = Counter(reply.model for of in said.values() for _, replies in of for reply in replies)
+    if len(names) > 1:
+        logger.warning("%s calls itself %s; the first is what is noted", judge.name, list(names))
+    name = names.most_common(1)[0][0] if names else judge.endpoint.model
+    found = []
+    for model, own in answered.items():
+        rulings, replies = zip(*said[model], strict=True) if said[model] else ((), ())
+        found.append(JudgedModel(model, name, own, tuple(cases[model]), rulings, replies))
+        benchmark.save(folder / model, found[-1])
+    return found
+
+
+def _results(benchmark: Benchmark, judged: Sequence[JudgedModel]) -> dict[str, Result]:
+    """Return the results of the models that have one; the others are told."""
+    found = {}
+    for one in judged:
+        try:
+            found[one.model] = benchmark.result(one)
+        except DataError as error:
+            logger.warning("%s: no result: %s", one.model, error)
+    return found
+
+
+def _about(
+    judge: JudgeSettings, judged: Sequence[JudgedModel], results: Mapping[str, Result], out: Path
+) -> Told:
+    """Return what is to be told of one judge."""
+    models = [one for one in judged if one.model != CANARY]
+    told: Told = {
+        "model": judged[0].judge,
+        "spent": spent(judge.endpoint, out / "judgments" / judge.name / REPLIES)._asdict(),
+        "models": {one.model: _counts(one, results.get(one.model)) for one in judged},
+        "order": order_effect(models),
+    }
+    if CANARY in results:
+        others = [result for name, result in results.items() if name != CANARY]
+        compares = any(case.model_first is not None for one in judged for case in one.cases)
+        canary = canary_of(results[CANARY], others, compares)
+        told["canary"] = canary._asdict() | {"sings": canary.sings}
+        if canary.sings:
+            logger.warning(
+                "%s: a constant answer gets %.1f, and must stay below %.1f: its verdicts say little"
+                " about the models",
+                *(judge.name, canary.score, canary.must_be_below),
+            )
+    return told
+
+
+def _counts(judged: JudgedModel, result: Result | None) -> Told:
+    failures = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
+    for reason, number in failures.most_common(_NAMED):
+        logger.warning("%s: %d cases without a verdict: %s", judged.model, number, reason)
+    return {
+        "summary": dict(result.summary) if result else None,
+        "n_cases": len(judged.cases),
+        "n_asked": sum(bool(replies) for replies in judged.replies),
+        "n_invalid": judged.num_invalid,
+        "failures": dict(failures.most_common(_NAMED)),
+    }
+
+
+def _together(results: Mapping[str, Mapping[str, Result]], out: Path) -> Told:
+    """Return what several judges say together, after their mean is written."""
+    shared = [m for m in next(iter(results.values())) if all(m in own for own in results.values())]
+    if len(results) < 2 or not shared:
+        return {}
+    by_model = {m: {judge: own[m] for judge, own in results.items()} for m in shared}
+    means = [mean for mean in map(mean_of_judges, by_model.values()) if mean is not None]
+    save_results(out / "results" / TOGETHER, means)
+    models = [model for model in shared if model != CANARY] or shared
+    agreements = []
+    for a, b in combinations(results, 2):
+        found = pooled_agreement([(results[a][model], results[b][model]) for model in models])
+        agreements.append({"a": a, "b": b} | found._asdict())
+    return {"together": {m.model: dict(m.summary) for m in means}, "agreement": agreements}

@@ -2,53 +2,103 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from inarch.errors import SettingsError
 from inarch.evaluate.judging import Benchmark, Case, Ruling
-from inarch.io.endpoints import EndpointSettings, Failure, Reply, Request, ask
+from inarch.flows._judge.settings import JudgeSettings
+from inarch.io.endpoints import EndpointSettings, Failure, Reply, Request, ask, probe_logprobs
 from inarch.io.progress import track
 from inarch.records import Message
 
+logger = logging.getLogger(__name__)
+
+REPLIES = "replies.jsonl"
+"""What a judge has said so far."""
+
 Said = tuple[Ruling, tuple[Reply, ...]]
+"""A ruling with the replies that it is read from."""
+
+
+def fitted(benchmark: Benchmark, judge: JudgeSettings, folder: Path) -> Benchmark:
+    """Return the benchmark as this judge can be asked: one without log-probs writes its verdict.
+
+    Raises:
+        SettingsError: The judge gives no log-probs, and the settings want them.
+    """
+    wanted = benchmark.options.top_logprobs
+    if wanted is None:
+        return benchmark
+    given = probe_logprobs(judge.endpoint, folder / REPLIES, wanted)
+    if not given:
+        try:
+            return benchmark.discrete()
+        except SettingsError as error:
+            raise SettingsError(f"{judge.name}: {error}") from None
+    if given < wanted:
+        logger.warning(
+            "%s gives %d of the %d most probable tokens: more answers than officially count as"
+            " sure wins and losses, or have no verdict",
+            *(judge.name, given, wanted),
+        )
+    return benchmark
 
 
 def rule(
-    benchmark: Benchmark, endpoint: EndpointSettings, cases: Sequence[Case], cache: Path, name: str
-) -> list[Said]:
-    """Return a ruling on each case with the replies that it is read from.
+    benchmark: Benchmark, judge: JudgeSettings, cases: Mapping[str, Sequence[Case]], folder: Path
+) -> dict[str, list[Said]]:
+    """Return a ruling on each case of each model, with the replies that it is read from.
 
     Args:
         benchmark: What is asked.
-        endpoint: Who rules.
-        cases: Those with a ruling of their own are not asked.
-        cache: Where replies are kept.
-        name: Of the work, for the progress bar.
+        judge: Who rules.
+        cases: By model; those with a ruling of their own are not asked.
+        folder: Where replies are kept.
     """
-    found: list[Said | None] = [(case.ruling, ()) if case.ruling else None for case in cases]
+    flat = [case for of_model in cases.values() for case in of_model]
+    said = iter(_rule(benchmark, judge.name, judge.endpoint, flat, folder / REPLIES))
+    return {model: [next(said) for _ in of_model] for model, of_model in cases.items()}
+
+
+def _rule(
+    benchmark: Benchmark,
+    name: str,
+    endpoint: EndpointSettings,
+    cases: Sequence[Case],
+    cache: Path,
+) -> list[Said]:
+    found = {at: (case.ruling, ()) for at, case in enumerate(cases) if case.ruling is not None}
+    rulings: dict[int, Said] = dict(found)
     said: list[tuple[Reply, ...]] = [()] * len(cases)
-    open_ = {at: cases[at].messages for at, known in enumerate(found) if known is None}
-    with track(name, len(cases), "cases", len(cases) - len(open_)) as advance:
-        while open_:
-            numbers = list(open_)
-            requests = [request(benchmark, open_[at]) for at in numbers]
-            open_ = {}
+    todo = {at: case.messages for at, case in enumerate(cases) if at not in rulings}
+    with track(f"{name} judges", len(cases), "cases", len(rulings)) as advance:
+        while todo:
+            numbers, requests = list(todo), [request(benchmark, m) for m in todo.values()]
+            todo = {}
             with closing(ask(endpoint, requests, cache)) as outcomes:
                 for number, outcome in outcomes:
                     at = numbers[number]
-                    if isinstance(outcome, Failure):
-                        found[at] = Ruling(math.nan, failure=outcome.reason), said[at]
-                    else:
-                        said[at] = (*said[at], outcome)
+                    if isinstance(outcome, Reply):
+                        said[at] += (outcome,)
                         more = benchmark.follow_up(cases[at], said[at])
                         if more is not None:
-                            open_[at] = more
+                            todo[at] = more
                             continue
-                        found[at] = benchmark.read(cases[at], said[at]), said[at]
+                    rulings[at] = _ruling(benchmark, cases[at], said[at], outcome), said[at]
                     advance(1)
-    return [known for known in found if known is not None]
+    return [rulings[at] for at in range(len(cases))]
+
+
+def _ruling(
+    benchmark: Benchmark, case: Case, said: tuple[Reply, ...], outcome: Reply | Failure
+) -> Ruling:
+    if isinstance(outcome, Failure):
+        return Ruling(math.nan, failure=outcome.reason)
+    return benchmark.read(case, said)
 
 
 def request(benchmark: Benchmark, messages: Sequence[Message]) -> Request:

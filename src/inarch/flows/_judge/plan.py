@@ -1,0 +1,98 @@
+"""What ``evaluate judge`` will take, before it starts: answers, cases, tokens and cost.
+
+Answers are counted at their full length and prompts at 4 bytes per token, so all is at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inarch.evaluate.judging import Benchmark, Dialogues
+from inarch.flows._judge.asking import request
+from inarch.flows._judge.candidates import chat
+from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings
+from inarch.io.answers import foresee
+from inarch.io.endpoints import Estimate, estimate
+
+_BYTES_PER_TOKEN = 4
+_NO_PRICE = "unknown: set endpoint.prompt_price and answer_price"
+
+
+def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
+    """Return what a run will take at most, by what it is."""
+    facts: dict[str, object] = {"benchmark": benchmark.name, "questions": len(benchmark.questions)}
+    for candidate in settings.models:
+        facts[f"answers of {candidate.name}"] = _answers(candidate, settings, benchmark)
+    models = [model.name for model in settings.models] + [CANARY] * settings.canary
+    full = _full_length(settings, benchmark)
+    cases = [case for name in models for case in benchmark.cases(name, full)]
+    for judge in settings.judges:
+        requests = [request(benchmark, case.messages) for case in cases if case.ruling is None]
+        facts[f"judged by {judge.name}"] = _asked(
+            estimate(judge.endpoint, requests), benchmark.num_asks
+        )
+    facts |= {f"warning {n}": text for n, text in enumerate(judges_itself(settings), start=1)}
+    return facts
+
+
+def judges_itself(settings: JudgeRun) -> list[str]:
+    """Return who is judge and judged at once, in words."""
+    return [
+        f"{judge.name} judges itself as {model.name}; judges tend to prefer their own answers"
+        for judge in settings.judges
+        for model in settings.models
+        if _is_same(judge, model)
+    ]
+
+
+def _is_same(judge: JudgeSettings, model: CandidateSettings) -> bool:
+    asked = model.endpoint.model if model.endpoint else model.path
+    return judge.endpoint.model in (asked, model.name)
+
+
+def _answers(candidate: CandidateSettings, settings: JudgeRun, benchmark: Benchmark) -> str:
+    if candidate.answers is not None:
+        return f"those in {candidate.answers}"
+    number = sum(len(question.turns) for question in benchmark.questions)
+    longest = max(_longest(settings, benchmark).values())
+    found = []
+    for question in benchmark.questions:
+        filler = "x" * _BYTES_PER_TOKEN * _longest(settings, benchmark)[question.id]
+        sampling = settings.sampling or benchmark.sampling(question)
+        for turn in range(len(question.turns)):
+            chats = [chat(question, (filler,) * turn)]
+            found.append(foresee(candidate, chats, sampling, 1))
+    told = f"{number:,} of at most {longest:,} tokens"
+    return told + _cost([one for one in found if one is not None])
+
+
+def _longest(settings: JudgeRun, benchmark: Benchmark) -> dict[str, int]:
+    return {
+        question.id: (settings.sampling or benchmark.sampling(question)).max_new_tokens
+        for question in benchmark.questions
+    }
+
+
+def _full_length(settings: JudgeRun, benchmark: Benchmark) -> Dialogues:
+    """Return answers of the full length to all questions."""
+    longest = _longest(settings, benchmark)
+    return {
+        question.id: ("x" * _BYTES_PER_TOKEN * longest[question.id],) * len(question.turns)
+        for question in benchmark.questions
+    }
+
+
+def _asked(found: Estimate, num_asks: int) -> str:
+    times = "" if num_asks == 1 else f", each up to {num_asks} times"
+    tokens = f"{found.num_prompt_tokens:,} tokens of prompts"
+    if found.num_answer_tokens is not None:
+        tokens += f" and {found.num_answer_tokens:,} of replies"
+    return f"{found.num_requests:,} calls{times}, at most {tokens}{_cost([found])}"
+
+
+def _cost(found: Sequence[Estimate]) -> str:
+    if not found:
+        return ""
+    costs = [one.cost for one in found]
+    total = sum(cost for cost in costs if cost is not None)
+    return f"; cost: {_NO_PRICE}" if None in costs else f"; cost: at most {total:.2f}"
