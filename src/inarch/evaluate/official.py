@@ -37,7 +37,7 @@ _FUSE = (
 )
 _SIMPO = f"{_GITHUB}/princeton-nlp/SimPO/1b3e8f3528a23bce3da514a2dce8ea7490d4bc75"
 
-NON_COMMERCIAL = "CC BY-NC 4.0: not for commercial use"
+NON_COMMERCIAL = "CC BY-NC 4.0"
 _APACHE = "Apache-2.0"
 _MIT = "MIT"
 
@@ -69,7 +69,7 @@ class OfficialFile(NamedTuple):
 
     def described(self) -> str:
         """Return what it is in a few words."""
-        size = "4 to 10 MB" if self.size is None else _readable(self.size)
+        size = "4 to 10 MB" if self.size is None else readable(self.size)
         return f"{self.name} ({self.what}; {size}; {self.licence})"
 
 
@@ -85,7 +85,7 @@ class Found(NamedTuple):
 FILES: tuple[OfficialFile, ...] = (
     OfficialFile(
         "alpaca_eval2/alpaca_eval_gpt4_baseline.json",
-        "805 instructions with answers of gpt4_1106_preview",
+        "805 questions, the baseline's answers",
         1_899_765,
         "83db546b872ddebee8965fd05fa48461ee3c32bc695c62fb57f2d214ff741ec4",
         (
@@ -156,7 +156,7 @@ FILES: tuple[OfficialFile, ...] = (
     ),
     OfficialFile(
         "arena_hard_v2/judge_utils.py",
-        "what the judge is told, by category; read, not run",
+        "what the judge is told, by category",
         3_957,
         "cbb093f4fc27408d8447e946392f26f98538b1e3950f574aca91a0f7595167b4",
         (f"{_V2}/utils/judge_utils.py",),
@@ -184,7 +184,7 @@ FILES: tuple[OfficialFile, ...] = (
     ),
     OfficialFile(
         "mt_bench/gpt-4.jsonl",
-        "the official references, 13 of 30 known to be wrong",
+        "official references, 13 of 30 wrong",
         51_109,
         "f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",
         (f"{_MT}/mt_bench/reference_answer/gpt-4.jsonl",),
@@ -256,7 +256,8 @@ def is_fetched(name: str) -> bool:
     return (cache_folder() / name).is_file()
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
+    """Return a size in bytes with its unit."""
     for limit, unit in ((1_000_000, "MB"), (1_000, "kB")):
         if size >= limit:
             return f"{size / limit:.1f} {unit}"
