@@ -15,7 +15,7 @@ from tests.tiny import byte_level, save_model
 
 from inarch.errors import DataError, SettingsError
 from inarch.io import answers as module
-from inarch.io.answers import Answer, AnswererSettings, answers
+from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.models import load_model
 from inarch.io.sampling import SamplingSettings, sample
@@ -68,7 +68,7 @@ def test_answers_of_a_model_are_its_samples(model_folder: Path, tmp_path: Path) 
     one = sample(
         model, tokenizer, [EIGHT[3]], SHORT, keys=[int(module._digest(list(EIGHT[3])), 16)]
     )
-    assert found[3][0] == Answer(one[0][0], 42)
+    assert found[3][0][:3] == Answer(one[0][0], 42)[:3]
     moved = answers(_local(model_folder), EIGHT[::-1], SHORT, 2, tmp_path / "moved")
     assert list(moved) == list(found)[::-1]
     facts = json.loads((tmp_path / "out/manifest.json").read_text())["facts"]
@@ -81,26 +81,60 @@ def test_a_killed_run_goes_on_with_the_next_shard(
 ) -> None:
     whole = list(answers(_local(model_folder), EIGHT, SHORT, 2, tmp_path / "whole"))
     asked: list[str] = []
-    true_sample = module.sample
+    true_draw = module.draw
 
     def counted(model: Any, tokenizer: Any, chats: Any, *rest: Any, **more: Any) -> Any:
         if asked and not more.pop("go_on", len(asked) > 10):
             raise Killed
         asked.extend(chat[-1].content for chat in chats)
-        return true_sample(model, tokenizer, chats, *rest, **more)
+        return true_draw(model, tokenizer, chats, *rest, **more)
 
-    monkeypatch.setattr(module, "sample", counted)
+    monkeypatch.setattr(module, "draw", counted)
     with pytest.raises(Killed):
         answers(_local(model_folder), EIGHT, SHORT, 2, tmp_path / "cut")
     assert asked == ["a", "the dog 😀", "a cat"]
     asked.clear()
     monkeypatch.setattr(
-        module, "sample", lambda *a, **k: (asked.append(len(a[2])), true_sample(*a, **k))[1]
+        module, "draw", lambda *a, **k: (asked.append(len(a[2])), true_draw(*a, **k))[1]
     )
     assert list(answers(_local(model_folder), EIGHT, SHORT, 2, tmp_path / "cut")) == whole
     assert asked == [2, 2]  # of three, one cannot be answered; then the two of the last shard
     monkeypatch.setattr(module, "load_model", None)
     assert list(answers(_local(model_folder), EIGHT, SHORT, 2, tmp_path / "cut")) == whole
+
+
+def test_an_answer_is_cut_if_it_would_go_on(model_folder: Path, tmp_path: Path) -> None:
+    short, long = (
+        answers(_local(model_folder), EIGHT, SHORT.model_copy(update={"max_new_tokens": n}), 4, out)
+        for n, out in ((60, tmp_path / "short"), (240, tmp_path / "long"))
+    )
+    pairs = [
+        pair
+        for rows in zip(short, long, strict=True)
+        for pair in zip(*rows, strict=True)
+        if pair[0].text is not None
+    ]
+    assert [one.cut for one, _ in pairs] == [one.text != other.text for one, other in pairs]
+    facts = json.loads((tmp_path / "short/manifest.json").read_text())["facts"]
+    assert facts["num_cut"] == sum(one.cut for one, _ in pairs)
+    assert 0 < facts["num_cut"] < len(pairs)
+
+
+def test_lists_of_chats_share_a_loaded_model(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    monkeypatch.setattr(
+        module, "load_model", lambda path, **how: (loads.append(path), load_model(path, **how))[1]
+    )
+    alone = [list(answers(_local(model_folder), EIGHT[:2], SHORT, 1, tmp_path / "alone"))]
+    shared = LocalModel(_local(model_folder))
+    assert len(loads) == 1
+    for name in "xyx":
+        found = answers(_local(model_folder), EIGHT[:2], SHORT, 1, tmp_path / name, shared)
+        alone.append(list(found))
+    assert alone[0] == alone[1] == alone[2] == alone[3]
+    assert len(loads) == 2
 
 
 def test_a_folder_of_something_else_is_refused(model_folder: Path, tmp_path: Path) -> None:
@@ -177,6 +211,7 @@ def test_answers_of_an_endpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture
             "num_answers": 12,
             "num_failures": 4,
             "failures": {failure: 2, found[5][0].failure: 2},
+            "num_cut": 0,
             "num_replies": 10,
             "num_prompt_tokens": 100,
             "num_answer_tokens": 30,
@@ -188,6 +223,18 @@ def test_answers_of_an_endpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert not fake.calls
         with pytest.raises(SettingsError, match=r"settings.endpoint.extra_body"):
             answers(_remote(fake, extra_body={"top_k": 3}), EIGHT, SHORT, 2, tmp_path)
+
+
+def test_an_endpoint_says_what_is_cut(tmp_path: Path) -> None:
+    reasons = {"a": "length", "b": "stop"}
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        return completion("x", finish_reason=reasons[body["messages"][-1]["content"]])
+
+    with serving(say) as fake:
+        found = answers(_remote(fake), _chats("a", "b"), SHORT, 1, tmp_path)
+    assert [[answer.cut for answer in row] for row in found] == [[True], [False]]
+    assert json.loads((tmp_path / "manifest.json").read_text())["facts"]["num_cut"] == 1
 
 
 def test_samples_without_a_seed_are_asked_for_one_by_one(tmp_path: Path) -> None:

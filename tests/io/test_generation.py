@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from inarch.errors import DataError
 from inarch.io import generation, sampling
-from inarch.io.generation import answer_greedily
+from inarch.io.generation import Completion, answer_greedily
 from inarch.io.tokenizers import Tokenizer, wrap_tokenizer
 from inarch.records import Message
 
@@ -91,7 +91,9 @@ def test_white_space_of_the_template_is_not_the_answers(monkeypatch: pytest.Monk
     spaced = TEMPLATE.replace("{{ m['content'] }}", "<bot> {{ m['content'] }}")
     written = [" a b", "  c", "d"]
     for module in (generation, sampling):
-        monkeypatch.setattr(module, "complete", lambda *args: written)
+        monkeypatch.setattr(
+            module, "complete", lambda *args: [Completion(text, False) for text in written]
+        )
         monkeypatch.setattr(module, "read_prompts", lambda *args: [[2]] * 3)
     one = sampling.SamplingSettings(max_new_tokens=1)
     for template, expected in ((spaced, ["a b", " c", "d"]), (TEMPLATE, written)):

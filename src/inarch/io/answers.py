@@ -13,7 +13,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
@@ -36,8 +36,8 @@ from inarch.io.generation import read_prompts
 from inarch.io.models import DTYPES, digest_model, load_model, pick_device
 from inarch.io.progress import track
 from inarch.io.runs import stage
-from inarch.io.sampling import SamplingSettings, sample
-from inarch.io.tokenizers import load_tokenizer
+from inarch.io.sampling import SamplingSettings, draw
+from inarch.io.tokenizers import Tokenizer, load_tokenizer
 from inarch.records import Message
 from inarch.settings import Settings, to_dict
 
@@ -97,6 +97,21 @@ def named(value: Any) -> Any:
     return value | {"name": Path(place).name} if isinstance(place, str) else value
 
 
+class LocalModel:
+    """A model that runs here, loaded when it is first asked, and once for all lists of chats."""
+
+    def __init__(self, settings: AnswererSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def loaded(self) -> tuple[Any, Tokenizer]:
+        """The model and its tokenizer."""
+        settings, path = self._settings, self._settings.path or ""
+        tokenizer = load_tokenizer(settings.tokenizer or path)
+        dtype = None if settings.dtype == "auto" else DTYPES[settings.dtype]
+        return load_model(path, dtype=dtype, device=pick_device(settings.device)), tokenizer
+
+
 class Answer(NamedTuple):
     """One sample of an answer."""
 
@@ -106,6 +121,8 @@ class Answer(NamedTuple):
     """Of this sample."""
     failure: str = ""
     """Why there is no text."""
+    cut: bool = False
+    """It has the full length, and no end."""
 
 
 class Answers(Sequence[Row]):
@@ -140,6 +157,7 @@ def answers(
     sampling: SamplingSettings,
     num_samples: int,
     folder: Path,
+    model: LocalModel | None = None,
 ) -> Answers:
     """Return ``num_samples`` answers to each chat, in the order of the chats.
 
@@ -150,8 +168,9 @@ def answers(
         num_samples: Answers to each chat; the first has the seed ``sampling.seed``, the next ones
             those that follow.
         folder: A run folder of its own, see `inarch.io.runs.stage`. Its facts hold
-            ``num_answers``, ``num_failures``, ``failures`` (counts of the commonest reasons) and,
-            of an endpoint, the fields of `inarch.io.endpoints.Spent`.
+            ``num_answers``, ``num_failures``, ``failures`` (counts of the commonest reasons),
+            ``num_cut`` and, of an endpoint, the fields of `inarch.io.endpoints.Spent`.
+        model: The one that these settings name, where it answers more than these chats.
 
     Raises:
         SettingsError: The folder holds answers of another model, to other chats or of other
@@ -165,7 +184,8 @@ def answers(
             f"{settings.name}: found top_k, which the common interface of endpoints lacks; leave it"
             " out of the sampling, and put it into endpoint.extra_body if the endpoint knows it"
         )
-    work = _Work(settings, chats, sampling, num_samples, folder)
+    model = model or LocalModel(settings)
+    work = _Work(settings, chats, sampling, num_samples, folder, model)
     with stage(folder, "answers", *_key(work)) as opened:
         if not opened.done:
             _fill(work)
@@ -197,6 +217,7 @@ class _Work(NamedTuple):
     sampling: SamplingSettings
     num_samples: int
     folder: Path
+    model: LocalModel
 
     @property
     def seeds(self) -> range:
@@ -243,16 +264,13 @@ def _fill(work: _Work) -> None:
 
 def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int], None]) -> None:
     """Write the shards of a model that runs here."""
-    settings, path = work.settings, work.settings.path or ""
-    tokenizer = load_tokenizer(settings.tokenizer or path)
-    dtype = None if settings.dtype == "auto" else DTYPES[settings.dtype]
-    model = load_model(path, dtype=dtype, device=pick_device(settings.device))
+    model, tokenizer = work.model.loaded
     for shard in shards:
         chats = [work.chats[number] for number in work.numbers(shard)]
         prompts = read_prompts(model, tokenizer, chats)
         good = [chat for chat, p in zip(chats, prompts, strict=True) if not isinstance(p, str)]
         said = iter(
-            sample(
+            draw(
                 model,
                 tokenizer,
                 good,
@@ -264,7 +282,10 @@ def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int]
         rows = [
             tuple(Answer(None, seed, prompt) for seed in work.seeds)
             if isinstance(prompt, str)
-            else tuple(map(Answer, next(said), work.seeds))
+            else tuple(
+                Answer(one.text, seed, cut=one.cut)
+                for one, seed in zip(next(said), work.seeds, strict=True)
+            )
             for prompt in prompts
         ]
         _write_shard(work.folder, shard, rows)
@@ -299,7 +320,7 @@ def _fill_from_endpoint(
 
 def _answer(outcome: Reply | Failure, seed: int) -> Answer:
     if isinstance(outcome, Reply):
-        return Answer(outcome.text, seed)
+        return Answer(outcome.text, seed, cut=outcome.finish_reason == "length")
     return Answer(None, seed, outcome.reason)
 
 
@@ -322,6 +343,7 @@ def _facts(work: _Work) -> dict[str, object]:
         "num_answers": len(found) * work.num_samples - failures.total(),
         "num_failures": failures.total(),
         "failures": dict(failures.most_common(_NAMED)),
+        "num_cut": sum(answer.cut for row in found for answer in row),
     }
     if work.settings.endpoint is not None:
         facts |= spent(work.settings.endpoint, work.folder / REPLIES)._asdict()

@@ -9,7 +9,7 @@ Shapes: B = rows of a batch, T = tokens of the longest one.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,15 @@ Ids = NDArray[np.int32]
 
 _UNTOUCHED = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1}
 """What a model's own generation settings may change, and decoding here must not."""
+
+
+class Completion(NamedTuple):
+    """What a model writes behind a prompt."""
+
+    text: str
+    """Without specials."""
+    cut: bool
+    """It has the full length, and no end."""
 
 
 def answer_greedily(
@@ -54,7 +63,8 @@ def answer_greedily(
             chat does not fit into the template or the model.
     """
     prompts = usable(read_prompts(model, tokenizer, chats))
-    return as_contents(tokenizer, complete(model, tokenizer, prompts, max_new_tokens, batch_size))
+    written = complete(model, tokenizer, prompts, max_new_tokens, batch_size)
+    return as_contents(tokenizer, [one.text for one in written])
 
 
 def as_contents(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
@@ -108,8 +118,8 @@ def complete(
     max_new_tokens: int,
     batch_size: int,
     processors: Callable[[Sequence[int]], LogitsProcessorList] | None = None,
-) -> list[str]:
-    """Return what a model writes behind each prompt, without specials.
+) -> list[Completion]:
+    """Return what a model writes behind each prompt.
 
     Args:
         model: A causal language model, on its device.
@@ -126,7 +136,7 @@ def complete(
         max_new_tokens if limit is None else min(max_new_tokens, limit - len(p)) for p in prompts
     ]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    answers = [""] * len(prompts)
+    answers = [Completion("", cut=True)] * len(prompts)
     was_training = model.training
     model.eval()
     for num_tokens, same_room in groupby(order, key=lambda i: room[i]):
@@ -146,9 +156,10 @@ def complete(
             )
             for i, ids in zip(batch, written.tolist(), strict=True):
                 end = next((t for t, token in enumerate(ids) if token in ends), len(ids))
-                answers[i] = tokenizer.hf.decode(
+                text = tokenizer.hf.decode(
                     ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
                 )
+                answers[i] = Completion(text, cut=end == len(ids))
     model.train(was_training)
     return answers
 

@@ -26,7 +26,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from inarch.io.generation import as_contents, complete, read_prompts, usable
+from inarch.io.generation import Completion, as_contents, complete, read_prompts, usable
 from inarch.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +72,20 @@ def sample(
     num_samples: int = 1,
     keys: Sequence[int] | None = None,
 ) -> list[list[str]]:
+    """Return the texts of what `draw` gives."""
+    drawn = draw(model, tokenizer, chats, settings, num_samples=num_samples, keys=keys)
+    return [[one.text for one in row] for row in drawn]
+
+
+def draw(
+    model: Any,
+    tokenizer: Tokenizer,
+    chats: Sequence[Sequence[Message]],
+    settings: SamplingSettings,
+    *,
+    num_samples: int = 1,
+    keys: Sequence[int] | None = None,
+) -> list[list[Completion]]:
     """Return the samples of each chat's next turn, without specials, see `as_contents`.
 
     Sample j of chat i depends on the model, the chat, the settings, ``settings.seed + j`` and
@@ -108,7 +122,8 @@ def sample(
         settings.batch_size,
         processors if settings.temperature else None,
     )
-    flat = as_contents(tokenizer, written)
+    texts = as_contents(tokenizer, [one.text for one in written])
+    flat = [Completion(text, one.cut) for text, one in zip(texts, written, strict=True)]
     return [flat[at : at + num_samples] for at in range(0, len(flat), num_samples)]
 
 

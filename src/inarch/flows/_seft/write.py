@@ -37,15 +37,15 @@ def write(writer: Writer, prompts: Sequence[Chat], answers: Sequence[str]) -> li
         begun, readable = _decided(writer, chats, readable)
         for i in begun.keys() - readable.keys():
             written[i] = begun[i]
-    texts = complete(
+    completions = complete(
         writer.model,
         writer.tokenizer,
         list(readable.values()),
         writer.decode.max_new_tokens,
         writer.decode.batch_size,
     )
-    for i, text in zip(readable, texts, strict=True):
-        written[i] = begun[i] + text
+    for i, one in zip(readable, completions, strict=True):
+        written[i] = begun[i] + one.text
     return written
 
 
