@@ -84,6 +84,24 @@ def score_alpaca(
         MissingExtra: The solver is liblinear and scikit-learn is not installed.
     """
     judged = read_judged(files.annotations, model)
+    found = score_judged(judged, settings, files.gamed, files.weights, draws)
+    made = made_of(files._asdict(), **found.result.made)
+    return found._replace(result=found.result._replace(made=made))
+
+
+def score_judged(
+    judged: Judged,
+    settings: LengthControlSettings,
+    gamed_file: Path | None = None,
+    weights: Path | None = None,
+    draws: bool = True,
+) -> AlpacaScore:
+    """Return the win rates that judgments give; see `score_alpaca`.
+
+    Raises:
+        DataError: There is no preference, or a file is wrong; the row is named.
+        MissingExtra: The solver is liblinear and scikit-learn is not installed.
+    """
     rate = win_rate(judged)
     whole = NUM_INSTRUCTIONS if all(map(is_of_set, judged.prompts)) else None
     _warn(judged, rate, settings)
@@ -95,19 +113,21 @@ def score_alpaca(
             len(judged.prompts),
         )
     controlled, error, length = None, None, None
-    if files.gamed:
-        gamed = read_gamed(files.gamed)
+    if gamed_file:
+        gamed = read_gamed(gamed_file)
         if len(judged.where) == len(gamed.difficulty_of):
             length = int(judged.model_chars_N.mean())
-        if files.weights:
-            weights = _weights_of(files.weights, judged.model)
-            controlled = from_weights(judged, gamed, weights, settings.align)
+        if weights:
+            controlled = from_weights(
+                judged, gamed, _weights_of(weights, judged.model), settings.align
+            )
         else:
             controlled = length_controlled(judged, gamed, settings)
             if draws and controlled.c is not None:
                 error = bootstrap_error(judged, gamed, settings, controlled.c)
-    made = made_of(files._asdict(), settings=settings.model_dump(), n_invalid=rate.num_invalid)
-    result = _result(judged)._replace(made=made | {"lc_bootstrap_error": error})
+    about = {name: getattr(settings, name) for name in LengthControlSettings.model_fields}
+    made = {"settings": about, "n_invalid": rate.num_invalid, "lc_bootstrap_error": error}
+    result = _result(judged)._replace(made=made)
     found = AlpacaScore(judged.model, rate, controlled, error, length, result, whole)
     return found._replace(result=result._replace(summary=found.numbers()))
 
