@@ -1,162 +1,346 @@
-"""Scores of models on two parts of a text: against another way, and what is too little."""
+"""Live judging, whatever the benchmark: a toy one of three questions, each about two answers.
+
+The toy judge writes ``1`` or ``2`` for the answer that it likes better, ``tie``, or something else,
+upon which it is asked once more.
+"""
 
 import json
-import logging
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inarch.errors import DataError
-from inarch.flows._search.judge import Judge, ScoreSettings
+from inarch.errors import DataError, SettingsError
+from inarch.evaluate.benchmark_questions import Question
+from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, JudgeOptions, Ruling
+from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, load_result
+from inarch.flows import judge
+from inarch.io.endpoints import Reply
+from inarch.io.sampling import SamplingSettings
+from inarch.records import Message
 from inarch.settings import validate
-from tests.tiny import TEXT, byte_level, save_model, sentencepiece
+from tests.io.fake_endpoint import QUICK, FakeEndpoint, Fault, Say, completion, logprobs, serving
+
+CHANCES = {"1": 1.0, "tie": 0.5, "2": 0.0}
+QUESTIONS = tuple(Question(f"q{n}", "", (f"ask {n}",), baseline="base") for n in range(3))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return save_model(tmp_path_factory.mktemp("judge") / "model", byte_level(), seed=3)
+class Toy(Benchmark):
+    """Compares one answer per question with ``base``, in both orders."""
+
+    name = "toy"
+    questions = QUESTIONS
+    options = JudgeOptions(temperature=0.0, max_tokens=5)
+    num_asks = 2
+
+    def sampling(self, question: Question) -> SamplingSettings:
+        return SamplingSettings(temperature=0.0, top_p=1.0, max_new_tokens=8)
+
+    def cases(self, model: str, dialogues: Dialogues) -> list[Case]:
+        found = []
+        for question in self.questions:
+            for first in (True, False):
+                if question.id in dialogues:
+                    [answer] = dialogues[question.id]
+                    pair = (answer, "base") if first else ("base", answer)
+                    text = f"{question.turns[0]}: {pair[0]} or {pair[1]}?"
+                    ruling = Ruling(0.5) if answer == "base" else None
+                    found.append(Case(question.id, "", (Message("user", text),), first, ruling))
+        return found
+
+    def read(self, case: Case, replies: Sequence[Reply]) -> Ruling:
+        first = CHANCES.get(replies[-1].text, math.nan)
+        return Ruling(first if case.model_first else 1 - first, words=replies[-1].text)
+
+    def follow_up(self, case: Case, replies: Sequence[Reply]) -> tuple[Message, ...] | None:
+        if replies[-1].text in CHANCES or len(replies) == self.num_asks:
+            return None
+        return (*case.messages, Message("assistant", replies[-1].text), Message("user", "So?"))
+
+    def save(self, path: Path, judged: JudgedModel) -> Path:
+        path.write_text("\n".join(ruling.words for ruling in judged.rulings))
+        return path
+
+    def result(self, judged: JudgedModel) -> Result:
+        rows: dict[str, list[float]] = {}
+        for case, ruling in zip(judged.cases, judged.rulings, strict=True):
+            if not math.isnan(ruling.value):
+                rows.setdefault(case.question, []).append(100 * ruling.value)
+        if not rows:
+            raise DataError("found no verdict")
+        scores = tuple(PromptScore(q, "", sum(v) / len(v), len(v)) for q, v in rows.items())
+        record = ProtocolRecord(
+            benchmark="arena_hard", version="toy", score="won, in percent", judge=judged.judge
+        )
+        return Result(record, judged.model, scores, {"n": len(scores)})
 
 
-def settings(**score: object) -> ScoreSettings:
-    return validate(ScoreSettings, score, "the test")
+class Weighted(Toy):
+    """The same, read off log-probs."""
+
+    options = JudgeOptions(temperature=0.0, max_tokens=1, top_logprobs=2)
+    with_text = False
+
+    def discrete(self) -> Benchmark:
+        return Toy() if self.with_text else super().discrete()
 
 
-def written(path: Path, rows: list[dict[str, object]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "open_benchmark", lambda settings: Toy())
+    monkeypatch.setattr(QUICK, 0.01)
 
 
-def texts(path: Path, number: int = 8) -> str:
-    return written(path, [{"text": f"Row {i} – {TEXT[i % 4]}"} for i in range(number)])
+def prefers(likes: Callable[[str, str], str]) -> Say:
+    """Return an endpoint whose models answer with their name, and whose judges choose."""
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        text = body["messages"][0]["content"]
+        if not text.endswith("?"):
+            return str(body["model"])
+        one, other = text.partition(": ")[2].removesuffix("?").split(" or ")
+        return likes(one, other)
+
+    return say
 
 
-def bits_by_hand(model: Path, contents: list[str]) -> float:
-    """The surprise at every token after the first, and at the end of the text."""
-    hf = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForCausalLM.from_pretrained(model).double().requires_grad_(False)
-    nats = 0.0
-    for content in contents:
-        ids = [hf.bos_token_id, *hf(content, add_special_tokens=False).input_ids, hf.eos_token_id]
-        logits = network(torch.tensor([ids])).logits[0].double()
-        nats -= float(logits.log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]].sum())
-    return nats / math.log(2) / sum(len(content.encode()) for content in contents)
+def longest(one: str, other: str) -> str:
+    return "tie" if len(one) == len(other) else "1" if len(one) > len(other) else "2"
 
 
-def test_bits_per_byte_of_both_parts(model, tmp_path):
-    path = texts(tmp_path / "t.jsonl")
-    judge = Judge(settings(bits_per_byte=path), [model], seed=0)
-    parts = [[document.text for document in part] for part in judge._parts]
-    assert [len(part) for part in parts] == [6, 2]  # a quarter of eight is held out
-    assert sorted(parts[0] + parts[1]) == sorted(
-        json.loads(line)["text"] for line in Path(path).read_text().splitlines()
+def first(one: str, other: str) -> str:
+    return "1"
+
+
+def settings(fake: FakeEndpoint, models: Sequence[str] = ("longer", "abc"), **more: Any) -> Any:
+    def asked(name: str) -> dict[str, Any]:
+        return {"endpoint": {"url": fake.url, "model": name, "max_retries": 1}}
+
+    given = {
+        "protocol": "alpaca_eval2",
+        "models": tuple(map(asked, models)),
+        "judges": (asked("house/wise"),),
+    }
+    return validate(judge.JudgeRun, given | more, "a test")
+
+
+def test_a_judge_that_likes_length(tmp_path: Path) -> None:
+    with serving(prefers(longest)) as fake:
+        told = judge.run(settings(fake), tmp_path / "out")
+        assert len(fake.calls) == 2 * 3 + 2 * 6  # answers, cases
+        scores = {
+            name: [
+                row.score for row in load_result(tmp_path / f"out/results/wise/{name}.json").scores
+            ]
+            for name in ("longer", "abc")
+        }
+        assert scores == {"longer": [100.0] * 3, "abc": [0.0] * 3}  # 6 and 3 letters against 4
+        about = told["judges"]["wise"]
+        assert about["model"] == "fake-1"  # as the endpoint calls itself
+        assert about["order"]["consistent_frac"] == 1.0
+        assert about["order"]["first_bias"] == 0.0
+        assert about["spent"]["num_replies"] == 12
+        assert about["spent"]["num_prompt_tokens"] == 12 * 10
+        assert about["models"]["abc"]["n_cases"] == about["models"]["abc"]["n_asked"] == 6
+        assert json.loads((tmp_path / "out/judging.json").read_text()) == json.loads(
+            json.dumps(told)
+        )
+        assert (tmp_path / "out/judgments/wise/abc").read_text().split() == ["2", "1"] * 3
+
+
+def test_a_judge_that_likes_what_is_first(tmp_path: Path) -> None:
+    with serving(prefers(first)) as fake:
+        order = judge.run(settings(fake), tmp_path)["judges"]["wise"]["order"]
+        # the model wins each question when it is shown first, and loses it otherwise
+        assert (order["first"], order["second"], order["first_bias"]) == (1.0, 0.0, 1.0)
+        assert (order["n"], order["consistent_frac"]) == (6, 0.0)
+
+
+def test_models_and_judges_may_come_later_and_nothing_is_asked_twice(tmp_path: Path) -> None:
+    with serving(prefers(longest)) as fake:
+        judge.run(settings(fake, ["longer"]), tmp_path)
+        assert len(fake.calls) == 3 + 6
+        judge.run(settings(fake, ["longer", "abc"]), tmp_path)
+        assert len(fake.calls) == 2 * (3 + 6)
+        again = judge.run(settings(fake, ["longer", "abc"]), tmp_path)
+        assert len(fake.calls) == 2 * (3 + 6)
+        assert set(again["judges"]["wise"]["models"]) == {"longer", "abc"}
+        with pytest.raises(SettingsError, match="differs from this one"):
+            judge.run(settings(fake, limit=2), tmp_path)
+
+
+def test_a_reply_without_a_verdict_is_followed_up_once(tmp_path: Path) -> None:
+    def wavering(body: dict[str, Any], before: int) -> Any:
+        turns = [turn["content"] for turn in body["messages"]]
+        if not turns[0].endswith("?"):
+            return "longer"
+        if "ask 2" in turns[0]:
+            return "hm"
+        return "1" if turns[-1] == "So?" else "let me think"
+
+    with serving(wavering) as fake:
+        told = judge.run(settings(fake, ["x"]), tmp_path)
+        assert len(fake.calls) == 3 + 6 * 2
+        row = told["judges"]["wise"]["models"]["x"]
+        assert (row["n_cases"], row["n_invalid"], row["summary"]["n"]) == (6, 2, 2)
+        asked = next(call["messages"] for call in fake.calls if len(call["messages"]) == 3)
+        assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
+
+
+def test_what_fails_is_counted_told_and_asked_again_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ill = {"ask 1: longer or base?"}
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        if body["messages"][0]["content"] in ill:
+            return Fault(500)
+        return prefers(longest)(body, before)
+
+    with serving(say) as fake:
+        told = judge.run(settings(fake, ["longer"]), tmp_path)
+        row = told["judges"]["wise"]["models"]["longer"]
+        assert (row["n_cases"], row["n_asked"], row["n_invalid"]) == (6, 5, 1)
+        assert sum(row["failures"].values()) == 1
+        assert "1 cases without a verdict" in caplog.text
+        ill.clear()
+        number = len(fake.calls)
+        told = judge.run(settings(fake, ["longer"]), tmp_path)
+        assert len(fake.calls) == number + 1
+        assert told["judges"]["wise"]["models"]["longer"]["n_invalid"] == 0
+
+
+def test_equal_answers_are_not_asked_about(tmp_path: Path) -> None:
+    with serving(prefers(first)) as fake:
+        told = judge.run(settings(fake, ["base"]), tmp_path)
+        assert len(fake.calls) == 3
+        assert told["judges"]["wise"]["order"] is None
+        assert load_result(tmp_path / "results/wise/base.json").scores[0].score == 50.0
+
+
+def test_the_canary_sings_where_length_wins(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(prefers(longest)) as fake:
+        told = judge.run(settings(fake, canary=True), tmp_path)
+        # "Thank you for asking." is longer than "base"
+        assert told["judges"]["wise"]["canary"] == {
+            "score": 100.0,
+            "must_be_below": 50.0,
+            "sings": True,
+        }
+        assert "must stay below 50.0" in caplog.text
+        assert set(told["judges"]["wise"]["models"]) == {"longer", "abc", "null answer"}
+
+
+def test_the_canary_is_quiet_where_it_loses(tmp_path: Path) -> None:
+    def likes(one: str, other: str) -> str:
+        return "2" if one.startswith("Thank") else "1"
+
+    with serving(prefers(likes)) as fake:
+        canary = judge.run(settings(fake, canary=True), tmp_path)["judges"]["wise"]["canary"]
+        assert canary == {"score": 0.0, "must_be_below": 50.0, "sings": False}
+
+
+def test_several_judges_agree_or_not_and_have_a_mean(tmp_path: Path) -> None:
+    """The second one likes ``longer`` in question 0 only, and never ``abc``."""
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        text = body["messages"][0]["content"]
+        if body["model"] != "other" or text.startswith("ask 0: "):
+            return prefers(longest)(body, before)
+        return "1" if text.endswith(("base or longer?", "base or abc?")) else "2"
+
+    with serving(say) as fake:
+        judges = tuple(
+            {"name": name, "endpoint": {"url": fake.url, "model": name}} for name in ("a", "other")
+        )
+        told = judge.run(settings(fake, judges=judges), tmp_path)
+        mean = load_result(tmp_path / "results/all judges/longer.json")
+        assert [row.score for row in mean.scores] == [100.0, 50.0, 50.0]
+        assert told["together"]["longer"]["mean"] == pytest.approx(200 / 3)
+        assert told["together"]["abc"] == {"mean": 0.0, "n": 3}
+        [pair] = told["agreement"]
+        assert (pair["a"], pair["b"], pair["n"]) == ("a", "other", 6)
+        # a: win win win loss loss loss; other: win loss loss loss loss loss
+        assert pair["agree_frac"] == pytest.approx(4 / 6)
+        # by chance: 1/2 x 1/6 + 1/2 x 5/6 = 1/2; (2/3 - 1/2) / (1/2) = 1/3
+        assert pair["kappa"] == pytest.approx(1 / 3)
+        assert mean.protocol.judge == "mean of fake-1, fake-1"
+
+
+def test_no_verdict_at_all_is_an_error_that_names_what_was_said(tmp_path: Path) -> None:
+    with serving(prefers(lambda one, other: "who knows")) as fake:
+        with pytest.raises(DataError, match="no judge gave a verdict; what they said is in"):
+            judge.run(settings(fake), tmp_path)
+        assert (tmp_path / "judgments/wise/abc").read_text().split("\n") == ["who knows"] * 6
+
+
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_judge_without_log_probs_is_refused_before_anybody_answers(
+    given: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(judge, "open_benchmark", lambda settings: Weighted())
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        tokens = dict(list({"1": -0.1, "2": -3.0}.items())[:given])
+        return completion("1", logprobs=logprobs(tokens)) if given else "1"
+
+    with serving(say) as fake:
+        if given:
+            judge.run(settings(fake), tmp_path)
+            assert "wise gives 1 of the 2 most probable tokens" in caplog.text
+        else:
+            with pytest.raises(SettingsError, match="wise: toy reads log-probs"):
+                judge.run(settings(fake), tmp_path)
+            assert len(fake.calls) == 1  # the probe
+            monkeypatch.setattr(Weighted, "with_text", True)
+            judge.run(settings(fake), tmp_path)
+            assert [call for call in fake.calls if "logprobs" in call] == fake.calls[:1]
+
+
+def test_a_plan_counts_at_full_length(tmp_path: Path) -> None:
+    with serving(prefers(first)) as fake:
+        priced = {"url": fake.url, "model": "m", "prompt_price": 1e6, "answer_price": 1e6}
+        judges = ({"endpoint": priced},)
+        found = judge.plan(settings(fake, ["m"], judges=judges, canary=True))
+        assert fake.calls == []
+    assert found["questions"] == 3
+    # "ask 0" is 5 bytes, so 1 token, and 4 more for the turn; 8 tokens of answer
+    assert found["answers of m"] == "3 of at most 8 tokens; cost: " + (
+        "unknown: set endpoint.prompt_price and answer_price"
     )
-    scores = judge.score(model)
-    assert scores.score == pytest.approx(bits_by_hand(model, parts[0]), rel=1e-5)
-    assert scores.held_out == pytest.approx(bits_by_hand(model, parts[1]), rel=1e-5)
-    assert judge.num_bytes == sum(len(text.encode()) for text in parts[0])
-    assert judge.score(model, held_out=False) == (scores.score, None)
-
-
-def test_the_seed_says_which_rows_are_held_out(model, tmp_path):
-    score = settings(bits_per_byte=texts(tmp_path / "t.jsonl"))
-    held_out = [
-        {document.text for document in Judge(score, [model], seed=seed)._parts[1]}
-        for seed in (0, 0, 1, 2)
-    ]
-    assert held_out[0] == held_out[1]
-    assert len({frozenset(part) for part in held_out}) > 1
-
-
-def test_nothing_held_out(model, tmp_path):
-    score = settings(bits_per_byte=texts(tmp_path / "t.jsonl"), held_out=0.0)
-    judge = Judge(score, [model], seed=0)
-    assert len(judge._parts[0]) == 8
-    assert judge.score(model).held_out is None
-
-
-def test_a_single_text_is_cut_where_a_line_ends(model, tmp_path):
-    path = tmp_path / "t.txt"
-    path.write_text("\n".join(f"line number {i}" for i in range(40)))
-    judge = Judge(settings(bits_per_byte=str(path), held_out=0.5), [model], seed=0)
-    first, second = ("".join(document.text for document in part) for part in judge._parts)
-    assert first + second == path.read_text()
-    assert first.endswith(("\n", " "))
-    assert abs(len(first) - len(second)) < 20
-
-
-def test_texts_are_cut_so_that_every_input_can_read_them(model, tmp_path):
-    other = save_model(tmp_path / "other", sentencepiece(), seed=1)
-    path = tmp_path / "t.txt"
-    path.write_text("\n".join(TEXT * 6))
-    judge = Judge(settings(bits_per_byte=str(path), held_out=0.25), [model, other], seed=0)
-    # 256 positions; the pieces put together are the text, for both
-    assert sum(len(part) for part in judge._parts) > 2
-    assert "".join(d.text for part in judge._parts for d in part) == path.read_text()
-    assert all(math.isfinite(judge.score(each).score) for each in (model, other))
-
-
-def chat(question: str, answer: str) -> dict[str, object]:
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": turns}
-
-
-def test_answers(model, tmp_path, monkeypatch):
-    rows = [chat(f"q{i}", f"one two {i}") for i in range(4)]
-    score = settings(answers=written(tmp_path / "t.jsonl", rows), max_new_tokens=5)
-    judge = Judge(score, [model], seed=0)
-    asked = []
-
-    def answer(network, tokenizer, chats, *, max_new_tokens):
-        asked.extend(chat[-1].content for chat in chats)
-        assert max_new_tokens == 5
-        assert all(chat[-1].role == "user" for chat in chats)
-        return [f"one TWO {chat[-1].content[1:]}" for chat in chats]
-
-    monkeypatch.setattr("inarch.flows._search.judge.answer_greedily", answer)
-    assert judge.score(model) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
-    assert sorted(asked) == ["q0", "q1", "q2", "q3"]
-    assert (score.unit, score.lower_is_better) == ("share of right pieces", False)
+    # 2 models x 3 questions x 2 orders; "ask 0: " + 32 + " or base?" is 48 bytes, 12 tokens + 4;
+    # replies of 5 tokens
+    assert found["judged by m"] == (
+        "12 calls, each up to 2 times, at most 192 tokens of prompts and 60 of replies;"
+        " cost: at most 252.00"
+    )
+    assert found["warning 1"].startswith("m judges itself as m")
 
 
 @pytest.mark.parametrize(
-    ("rows", "held_out", "problem"),
+    ("more", "message"),
     [
-        ([], 0.25, "found no usable row, or too few to hold some out"),
-        ([{"text": ""}], 0.0, "found no usable row"),
-        ([{"text": "x"}], 0.25, "too few to hold some out"),
-        ([chat("q", "a")], 0.25, "too few to hold some out; give more text, or score.held_out: 0"),
+        ({"models": ({"path": "x/a"}, {"path": "y/a"})}, "two are called a"),
+        ({"models": ({"path": "x", "name": "a/b"},)}, "expected one that can name a file"),
+        ({"models": ({"path": "x", "name": "null answer"},)}, "which the canary is"),
+        ({"models": ({"path": "x", "answers": "y"},)}, "expected one of path, endpoint and ans"),
+        ({"models": ({"name": "x", "answers": "y", "dtype": "bf16"},)}, "is for a model with a"),
+        (
+            {"models": ({"name": "x", "answers": "y"},), "sampling": {"temperature": 0.5}},
+            "sampling has no effect on answers that are there",
+        ),
+        ({"protocol": "alpaca"}, "alpaca_eval2"),
     ],
 )
-def test_too_little_to_score_on(model, tmp_path, rows, held_out, problem):
-    path = written(tmp_path / "t.jsonl", rows)
-    with pytest.raises(DataError, match=problem):
-        Judge(settings(bits_per_byte=path, held_out=held_out), [model], seed=0)
-
-
-def test_a_short_text_is_a_warning(model, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        Judge(settings(bits_per_byte=texts(tmp_path / "t.jsonl")), [model], seed=0)
-    assert "bytes; differences may be chance" in caplog.text
-
-
-def test_texts_are_no_questions(model, tmp_path):
-    with pytest.raises(DataError, match=r"score.answers: .* row without a question"):
-        Judge(settings(answers=texts(tmp_path / "t.jsonl")), [model], seed=0)
-
-
-@pytest.mark.parametrize(
-    ("score", "problem"),
-    [
-        ({}, "expected either bits_per_byte or answers"),
-        ({"bits_per_byte": "a", "answers": "b"}, "expected either bits_per_byte or answers"),
-        ({"bits_per_byte": "a", "max_new_tokens": 3}, "max_new_tokens has no effect"),
-        ({"bits_per_byte": {"path": "a", "template": "target"}}, "template has no effect"),
-        ({"bits_per_byte": "a", "held_out": 1.0}, "less than 1"),
-    ],
-)
-def test_bad_scores(score, problem):
-    with pytest.raises(ValueError, match=problem):
-        settings(**score)
+def test_settings_that_contradict_each_other(more: dict[str, Any], message: str) -> None:
+    given = {
+        "protocol": "alpaca_eval2",
+        "models": ({"path": "x"},),
+        "judges": ({"endpoint": {"url": "http://localhost:1/v1", "model": "j"}},),
+    }
+    with pytest.raises(SettingsError, match=message):
+        validate(judge.JudgeRun, given | more, "a test")

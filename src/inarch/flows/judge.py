@@ -14,9 +14,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from inarch.errors import DataError
+from inarch.errors import DataError, SettingsError
 from inarch.evaluate.agreement import pooled_agreement
 from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
+from inarch.evaluate.judge_arena import ArenaBenchmark, ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
 from inarch.evaluate.judging import Benchmark, Dialogues, JudgedModel
 from inarch.evaluate.protocol import Result, save_results
@@ -28,7 +29,7 @@ from inarch.flows._judge.plan import plan as plan_of
 from inarch.flows._judge.settings import CANARY, JudgeSettings, result_settings
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
 from inarch.io.endpoints import spent
-from inarch.io.files import write_json
+from inarch.io.files import make_folder, write_json
 from inarch.io.runs import stage
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ _NAMED = 5
 
 _BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
     AlpacaProtocol: AlpacaBenchmark,
+    ArenaV01Protocol: ArenaBenchmark,
+    ArenaV2Protocol: ArenaBenchmark,
     MtBenchProtocol: MtBenchBenchmark,
 }
 
@@ -73,8 +76,8 @@ def run(settings: JudgeRun, out: Path) -> Told:
             judge.name: fitted(benchmark, judge, out / "judgments" / judge.name)
             for judge in settings.judges
         }
-        answered = _answered(settings, benchmark, out)
         told: Told = {"judges": {}}
+        answered, told["answers"] = _answered(settings, benchmark, out)
         results: dict[str, dict[str, Result]] = {}
         for judge in settings.judges:
             judged = _judged(fits[judge.name], judge, answered, out)
@@ -95,15 +98,25 @@ def open_benchmark(settings: JudgeRun) -> Benchmark:
     """Return the benchmark that is asked for, with its questions and prompts."""
     benchmark = _BENCHMARKS[type(settings.protocol)](settings.protocol)
     benchmark.questions = benchmark.questions[: settings.limit]
+    models = [model.name for model in settings.models]
+    for name in benchmark.awaits:
+        if name not in models:
+            raise SettingsError(
+                f"found the baseline {name!r} without answers, and the models {', '.join(models)};"
+                " name one of these, or give a file of answers"
+            )
     return benchmark
 
 
-def _answered(settings: JudgeRun, benchmark: Benchmark, out: Path) -> dict[str, Dialogues]:
-    """Return what each model answered, the canary included."""
+def _answered(
+    settings: JudgeRun, benchmark: Benchmark, out: Path
+) -> tuple[dict[str, Dialogues], Told]:
+    """Return what each model answered, the canary included, and how that came about."""
     found: dict[str, Dialogues] = {}
+    told: Told = {}
     for candidate in settings.models:
-        own = answer(candidate, benchmark, settings, out / "answers" / candidate.name)
-        found[candidate.name] = own
+        own, facts = answer(candidate, benchmark, settings, out / "answers" / candidate.name)
+        found[candidate.name], told[candidate.name] = own, dict(facts)
         missing = len(benchmark.questions) - len(own)
         if missing:
             logger.warning(
@@ -112,7 +125,7 @@ def _answered(settings: JudgeRun, benchmark: Benchmark, out: Path) -> dict[str, 
             )
     if settings.canary:
         found[CANARY] = {q.id: (CANARY_ANSWER,) * len(q.turns) for q in benchmark.questions}
-    return found
+    return found, told
 
 
 def _judged(
@@ -122,6 +135,7 @@ def _judged(
     folder = out / "judgments" / judge.name
     cases = {model: benchmark.cases(model, own) for model, own in answered.items()}
     said = rule(benchmark, judge, cases, folder)
+    make_folder(folder)
     names = Counter(reply.model for of in said.values() for _, replies in of for reply in replies)
     if len(names) > 1:
         logger.warning("%s calls itself %s; the first is what is noted", judge.name, list(names))

@@ -25,12 +25,14 @@ def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
         facts[f"answers of {candidate.name}"] = _answers(candidate, settings, benchmark)
     models = [model.name for model in settings.models] + [CANARY] * settings.canary
     full = _full_length(settings, benchmark)
-    cases = [case for name in models for case in benchmark.cases(name, full)]
+    benchmark.meet(dict.fromkeys(models, full))
     for judge in settings.judges:
-        requests = [request(benchmark, case.messages) for case in cases if case.ruling is None]
-        facts[f"judged by {judge.name}"] = _asked(
-            estimate(judge.endpoint, requests), benchmark.num_asks
-        )
+        found = []
+        for name in models:
+            cases = [case for case in benchmark.cases(name, full) if case.ruling is None]
+            requests = [request(benchmark, case.messages) for case in cases]
+            found.append(estimate(judge.endpoint, requests))
+        facts[f"judged by {judge.name}"] = _asked(found, benchmark.num_asks)
     facts |= {f"warning {n}": text for n, text in enumerate(judges_itself(settings), start=1)}
     return facts
 
@@ -82,12 +84,14 @@ def _full_length(settings: JudgeRun, benchmark: Benchmark) -> Dialogues:
     }
 
 
-def _asked(found: Estimate, num_asks: int) -> str:
+def _asked(found: Sequence[Estimate], num_asks: int) -> str:
     times = "" if num_asks == 1 else f", each up to {num_asks} times"
-    tokens = f"{found.num_prompt_tokens:,} tokens of prompts"
-    if found.num_answer_tokens is not None:
-        tokens += f" and {found.num_answer_tokens:,} of replies"
-    return f"{found.num_requests:,} calls{times}, at most {tokens}{_cost([found])}"
+    prompts = sum(one.num_prompt_tokens for one in found)
+    replies = sum(one.num_answer_tokens or 0 for one in found)
+    return (
+        f"{sum(one.num_requests for one in found):,} calls{times}, at most {prompts:,} tokens of"
+        f" prompts and {replies:,} of replies{_cost(found)}"
+    )
 
 
 def _cost(found: Sequence[Estimate]) -> str:
