@@ -176,11 +176,39 @@ def test_arena_and_compare(arena, inarch_says, tmp_path):
     pair = json.loads(printed)
     assert (pair["a"], pair["b"], pair["difference"], pair["n"]) == ("m", "n", 50, 20)
     assert pair["lower"] < 50 < pair["upper"]
+    # 15 of 20 prompts one way: as many or more by 20 tosses of a coin, either way
+    assert pair["p_value"] == pytest.approx(0.0414, abs=0.008)
     assert inarch_says("evaluate", "compare", a, b, "--candidates", "0")[0] == 2
     code, printed, said = inarch_says("evaluate", "compare", a, b, b)
     assert code == 0
     assert "the best of 2 candidates" in said
     assert "97.5 % interval" in printed
+    assert "of 2 comparisons, all at once (Holm): p 0.0" in printed
+
+
+def test_compare_at_equal_length(alpaca, inarch_says, tmp_path):
+    for model in ("x", "y", "z"):
+        inarch_says("evaluate", *alpaca[:3], "--model", model, "--out", tmp_path)
+    paths = [tmp_path / f"{model}.json" for model in ("x", "y", "z")]
+    given = ("evaluate", "compare", *paths[:2], "--gamed", alpaca[-1], "--c", "2.5")
+    code, printed, said = inarch_says(*given, "--solver", "exact", "--json")
+    assert code == 0, said
+    found = json.loads(printed)["length_controlled"]
+    assert (found["difference"], found["n"], found["c"]) == (0, 9, [2.5, 2.5])
+    alone = inarch_says("evaluate", *alpaca, "--c", "2.5", "--solver", "exact", "--json")[1]
+    # alone also counts the instruction without a preference
+    assert found["a_score"] == pytest.approx(json.loads(alone)["lc_win_rate"], abs=5)
+    code, printed, _ = inarch_says("evaluate", "compare", *paths, *given[4:])
+    assert code == 0
+    assert printed.count("all, at equal length") == 2
+    assert "p 1.0000, at equal length 1.0000" in printed
+    assert "C = 2.5, 2.5" in printed
+    code, _, said = inarch_says("evaluate", "compare", *paths[:2], "--c", "2")
+    assert code == 2
+    assert "--c and --solver have no effect without --gamed" in said
+    code, _, said = inarch_says("evaluate", "compare", *paths, "--candidates", "1")
+    assert code == 2
+    assert "found 2 comparisons and candidates: 1" in said
 
 
 def test_arena_with_style(arena, inarch_says, tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate._resample import draw_counts
-from inarch.evaluate.compare import CompareSettings, compare
+from inarch.evaluate._resample import draw_counts, holm
+from inarch.evaluate.compare import CompareSettings, compare, compare_all
 from inarch.evaluate.protocol import (
     PromptScore,
     ProtocolRecord,
@@ -86,13 +86,45 @@ def test_the_interval_holds_the_truth_19_times_out_of_20():
 
 def test_many_candidates_widen_the_interval_and_warn(caplog):
     a, b = random_pair(1, gain=1)
-    one, many = (compare(a, b, CompareSettings(candidates=n)) for n in (1, 10))
-    assert "the best of 10 candidates" in caplog.text
+    [one] = compare_all(a, [b], CompareSettings())
+    assert "comparisons" not in caplog.text
+    [many] = compare_all(a, [b], CompareSettings(candidates=10))
+    assert "10 comparisons: the best of 10 candidates looks better than it is" in caplog.text
     assert (one.level, many.level) == pytest.approx((0.95, 0.995))
     # 2.807 / 1.960 sd
     ratio = (many.whole.upper - many.whole.lower) / (one.whole.upper - one.whole.lower)
     assert ratio == pytest.approx(1.43, rel=0.15)
     assert many.whole.difference == one.whole.difference
+    assert many.p_adjusted == pytest.approx(min(1, 10 * one.p_value))
+    assert (one.p_adjusted, one.num_candidates, many.num_candidates) == (one.p_value, 1, 10)
+
+
+def test_each_is_compared_with_the_first_and_p_values_hold_for_all():
+    a, b = random_pair(1, gain=1.4)
+    _, c = random_pair(1, gain=0)
+    others = [b, c._replace(model="c"), a._replace(model="twin")]
+    found = compare_all(a, others, CompareSettings(candidates=3))
+    assert [(one.a, one.b) for one in found] == [("a", "b"), ("a", "c"), ("a", "twin")]
+    alone = [compare(a, other, CompareSettings()).p_value for other in others]
+    assert [one.p_value for one in found] == alone
+    assert [one.p_adjusted for one in found] == pytest.approx(holm(alone, 3))
+    assert found[2].p_value == found[2].p_adjusted == 1
+    with pytest.raises(SettingsError, match="found 3 comparisons and candidates: 2"):
+        compare_all(a, others, CompareSettings(candidates=2))
+
+
+def test_among_five_that_are_all_the_same_one_seems_better_one_time_in_twenty():
+    fooled = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        scores = random.normal(size=(6, 20))
+        a, *others = (
+            result(str(m), *[(str(q), "", float(s), 1.0) for q, s in enumerate(row)])
+            for m, row in enumerate(scores)
+        )
+        found = compare_all(a, others, CompareSettings(candidates=5))
+        fooled += min(one.p_adjusted for one in found) < 0.05
+    assert fooled <= 5  # of 40; 2 expected, 6 or more with a chance of 1 %
 
 
 def test_other_protocols_are_refused_unless_asked_for(caplog):

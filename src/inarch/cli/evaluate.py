@@ -233,34 +233,50 @@ def tasks(
 
 
 @app.command()
-def compare(
+def compare(  # noqa: PLR0913  (a flag each)
     a: Annotated[Path, typer.Argument(help="A result, from --out of another command.")],
-    b: Annotated[list[Path], typer.Argument(help="One or more that it is compared with.")],
+    b: Annotated[list[Path], typer.Argument(help="One or more; A is compared with each.")],
     candidates: Annotated[
         int | None,
-        typer.Option("--candidates", help="Models tried in all; default: those given as B."),
+        typer.Option("--candidates", help="Comparisons made in all; default: those given."),
     ] = None,
     any_protocol: Annotated[
         bool, typer.Option("--any-protocol", help="Compare though protocols differ.")
     ] = False,
+    gamed: Annotated[
+        Path | None,
+        typer.Option("--gamed", help="df_gamed.csv: AlpacaEval's lengths held equal, too."),
+    ] = None,
+    c: Annotated[
+        str, typer.Option("--c", metavar="VALUE|cv", help="Strength C of length control.")
+    ] = "cv",
+    solver: Annotated[
+        Literal["liblinear", "exact"], typer.Option("--solver", help="Of length control.")
+    ] = "liblinear",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per comparison.")
     ] = False,
 ) -> None:
     """How much better A is than B on the same prompts, with an interval, per category."""
     from inarch.cli.show_evaluate import show_comparison
-    from inarch.evaluate import compare as area
+    from inarch.evaluate.alpaca_files import read_gamed
+    from inarch.evaluate.compare import CompareSettings, compare_all
+    from inarch.evaluate.controlled import LengthControl
+    from inarch.evaluate.length_control import LengthControlSettings
     from inarch.evaluate.protocol import load_result
     from inarch.settings import validate
 
+    if gamed is None and (c != "cv" or solver != "liblinear"):
+        raise SettingsError("--c and --solver have no effect without --gamed; give it, too")
     given = {
         "any_protocol": any_protocol,
         "candidates": len(b) if candidates is None else candidates,
     }
-    settings = validate(area.CompareSettings, given, "--candidates")
-    one = load_result(a)
-    for path in b:
-        found = area.compare(one, load_result(path), settings)
+    settings = validate(CompareSettings, given, "--candidates")
+    lengths = {"c": _number_or_cv(c), "solver": solver}
+    fit = validate(LengthControlSettings, lengths, "--c, --solver")
+    control = LengthControl(read_gamed(gamed), fit) if gamed else None
+    for found in compare_all(load_result(a), [load_result(path) for path in b], settings, control):
         if as_json:
             typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
         else:

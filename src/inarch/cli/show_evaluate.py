@@ -12,7 +12,8 @@ from inarch.cli.show import output
 if TYPE_CHECKING:
     from inarch.evaluate.alpaca_score import AlpacaScore
     from inarch.evaluate.arena_score import ArenaLeaderboard
-    from inarch.evaluate.compare import Comparison
+    from inarch.evaluate.compare import Comparison, Difference
+    from inarch.evaluate.controlled import ControlledDifference
     from inarch.evaluate.mt_bench import MtScore
 
 
@@ -148,12 +149,39 @@ def show_comparison(found: "Comparison") -> None:
     )
     table = _table(
         "",
-        *("prompts of", "difference", f"{100 * found.level:g} % interval", "prompts"),
+        *("prompts of", "difference", f"{100 * found.level:.4g} % interval", "p", "prompts"),
     )
-    for name, part in [("all", found.whole), *found.by_category.items()]:
-        interval = f"{part.lower:+.2f} to {part.upper:+.2f}"
-        table.add_row(Text(name or "no category"), f"{part.difference:+.2f}", interval, str(part.n))
+    table.add_row(*_difference("all", found.whole, found.p_value))
+    if found.controlled:
+        at_equal = found.controlled
+        table.add_row(*_difference("all, at equal length", at_equal, at_equal.p_value))
+    for name, part in found.by_category.items():
+        table.add_row(*_difference(name or "no category", part))
     output.print(table)
+    lines = []
+    if found.controlled:
+        rates = f"{found.controlled.a_score:.2f} less {found.controlled.b_score:.2f}"
+        strengths = ", ".join("none" if c is None else f"{c:.6g}" for c in found.controlled.c)
+        lines.append(f"length-controlled: {rates}; C = {strengths}")
+    if found.num_candidates > 1:
+        raised = f"p {_p_value(found.p_adjusted)}"
+        if found.controlled:
+            raised += f", at equal length {_p_value(found.controlled.p_adjusted)}"
+        lines.append(f"of {found.num_candidates} comparisons, all at once (Holm): {raised}")
+    for line in lines:
+        output.print(line, highlight=False, soft_wrap=True)
+
+
+def _difference(
+    name: str, part: "Difference | ControlledDifference", p_value: float | None = None
+) -> tuple[Text, str, str, str, str]:
+    interval = f"{part.lower:+.2f} to {part.upper:+.2f}"
+    p = "" if p_value is None else _p_value(p_value)
+    return Text(name), f"{part.difference:+.2f}", interval, p, str(part.n)
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.001 else "< 0.001"
 
 
 def _rating(score: float | None) -> str:

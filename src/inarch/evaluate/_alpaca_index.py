@@ -94,6 +94,12 @@ def is_of_set(prompt: str) -> bool:
     return prompt.startswith(_OF_SET)
 
 
+def instruction_index(prompt: str) -> int:
+    """Return the number that an id of `prompt_id` holds; -1 where it holds none."""
+    number = prompt.removeprefix(_OF_SET)
+    return int(number) if is_of_set(prompt) and number.isdecimal() else -1
+
+
 def index_of(instruction: str) -> int:
     """Return the number of an instruction, from 0; -1 if it is none of the set."""
     return _INDEX.get(_hash(instruction)[:_DIGITS], -1)

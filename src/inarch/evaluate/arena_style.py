@@ -71,6 +71,17 @@ class Pairs(NamedTuple):
     """How often each battle counts."""
 
 
+class StyleFit(NamedTuple):
+    """All models but the baseline, in percent, M of them here."""
+
+    models: tuple[str, ...]
+    num_prompts: tuple[int, ...]
+    score_M: Floats
+    drawn_DM: Floats
+    """Of each draw; prompts are drawn for all models together."""
+    coefficients: Mapping[str, float]
+
+
 class StyleScores(NamedTuple):
     """Scores with style held equal."""
 
@@ -93,24 +104,35 @@ def score_with_style(
     Raises:
         DataError: There are several baselines, or an answer has no counts.
     """
+    found = fit_with_style(battles, styles, settings)
+    level = LEVEL if settings.intervals == "prompts" else RULES[battles.version].row_level
+    (baseline,) = set(battles.baseline_of.values())
+    scores = {baseline: Score(50.0, 50.0, 50.0, len(set(battles.prompts)))}
+    for number, model in enumerate(found.models):
+        bounds = percentiles(found.drawn_DM[:, number], level)
+        num_prompts = found.num_prompts[number]
+        scores[model] = Score(float(found.score_M[number]), *bounds, num_prompts)
+    return StyleScores(
+        dict(sorted(scores.items(), key=lambda item: -item[1].score)), found.coefficients
+    )
+
+
+def fit_with_style(
+    battles: Battles, styles: Mapping[tuple[str, str], Style], settings: ArenaSettings
+) -> StyleFit:
+    """Return the scores of all models but the baseline, and of each draw; see above."""
     if settings.control == "none":
         raise DataError("found no feature to control; choose style, length or markdown")
     pairs = make_pairs(battles, styles, settings.control)
     beta_K = _fit(pairs, pairs.weight_P[None])[0]
     drawn_DK = _drawn(pairs, battles, settings, beta_K)
-    level = LEVEL if settings.intervals == "prompts" else RULES[battles.version].row_level
-    means, drawn_DM = _chances(pairs, beta_K[None])[0], _chances(pairs, drawn_DK)
-    (baseline,) = set(battles.baseline_of.values())
-    scores = {baseline: Score(50.0, 50.0, 50.0, len(set(battles.prompts)))}
-    for number, model in enumerate(pairs.models):
-        lower, upper = percentiles(drawn_DM[:, number], level)
-        num_prompts = int((pairs.model_P == number).sum())
-        scores[model] = Score(float(100 * means[number]), 100 * lower, 100 * upper, num_prompts)
     names = [FEATURES[i] for i in _COLUMNS[settings.control]]
-    weights = map(float, beta_K[-len(names) :])
-    return StyleScores(
-        dict(sorted(scores.items(), key=lambda item: -item[1].score)),
-        dict(zip(names, weights, strict=True)),
+    return StyleFit(
+        models=pairs.models,
+        num_prompts=tuple(map(int, np.bincount(pairs.model_P))),
+        score_M=100 * _chances(pairs, beta_K[None])[0],
+        drawn_DM=100 * _chances(pairs, drawn_DK),
+        coefficients=dict(zip(names, map(float, beta_K[-len(names) :]), strict=True)),
     )
 
 

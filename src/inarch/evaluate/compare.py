@@ -3,8 +3,9 @@
 Prompts differ more than models do. Drawing prompts with both models' scores on them keeps that out
 of the interval of the difference, where two intervals laid side by side keep it in.
 
-Source:  the paired cluster bootstrap with percentiles; Bonferroni's bound for several candidates.
-Shapes:  Q = prompts that both have.
+Source:  the paired cluster bootstrap with percentiles, and the paired permutation test; for several
+         candidates Bonferroni's bound for intervals and Holm's for p-values.
+Shapes:  Q = prompts that both have; 2 = A and B; D = draws.
 """
 
 from __future__ import annotations
@@ -14,14 +15,32 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate._resample import LEVEL, draw_counts, percentiles, weighted_means
+from inarch.evaluate._resample import (
+    LEVEL,
+    draw_counts,
+    draws_for,
+    holm,
+    percentiles,
+    swap_p_value,
+    weighted_means,
+)
+from inarch.evaluate.controlled import (
+    ControlledDifference,
+    LengthControl,
+    length_controlled_difference,
+)
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, differences, mean_score
 from inarch.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+Pairs = Sequence[tuple[PromptScore, PromptScore]]
+"""A's and B's scores on the prompts that both have."""
 
 
 class CompareSettings(Settings):
@@ -30,8 +49,8 @@ class CompareSettings(Settings):
     any_protocol: bool = False
     """Compare results whose protocol records differ."""
     candidates: PositiveInt = 1
-    """Models among which the better one was chosen: with many, one looks better by chance, so the
-    interval is widened to hold for all of them at once."""
+    """Comparisons made in all, those not given here too: among many, one looks better by chance, so
+    intervals are widened and p-values raised to hold for all of them at once."""
 
 
 class Difference(NamedTuple):
@@ -53,25 +72,76 @@ class Comparison(NamedTuple):
     """Over the prompts that both have."""
     b_score: float
     whole: Difference
+    p_value: float
+    """Two-sided, of no difference: how often it is as large if prompts swap sides by chance."""
+    p_adjusted: float
+    """The same for all comparisons at once, by Holm's method."""
     by_category: Mapping[str, Difference]
-    """Empty where there are fewer than two categories."""
+    """Empty where there are fewer than two categories; not widened for their number."""
     level: float
     """Of the intervals."""
+    num_candidates: int
+    """Comparisons that the intervals and the adjusted p-values hold for at once."""
     num_left_out: int
     """Prompts that only one has."""
     protocols: tuple[ProtocolRecord, ProtocolRecord]
     """What the scores of A and B are."""
+    controlled: ControlledDifference | None = None
+    """Of length-controlled win rates."""
 
     def numbers(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
         parts = {name: part._asdict() for name, part in self.by_category.items()}
-        rest = {"level": self.level, "n_left_out": self.num_left_out}
         names = {"a": self.a, "b": self.b, "a_score": self.a_score, "b_score": self.b_score}
-        return names | self.whole._asdict() | rest | {"by_category": parts}
+        sure = {"p_value": self.p_value, "p_adjusted": self.p_adjusted, "level": self.level}
+        counts = {"n_candidates": self.num_candidates, "n_left_out": self.num_left_out}
+        controlled = self.controlled and {"length_controlled": self.controlled._asdict()}
+        rest = counts | {"by_category": parts} | (controlled or {})
+        return names | self.whole._asdict() | sure | rest
+
+
+def compare_all(
+    a: Result,
+    others: Sequence[Result],
+    settings: CompareSettings,
+    control: LengthControl | None = None,
+) -> list[Comparison]:
+    """Return how much better A is than each of the others.
+
+    Args:
+        a: One model.
+        others: Those that it is compared with.
+        settings: How many comparisons there are in all, at least those given.
+        control: For the difference with lengths held equal, too.
+
+    Raises:
+        SettingsError: Protocols differ, and that is not asked for; or fewer comparisons are
+            claimed than are made.
+        DataError: Two have no prompt in common, or length control lacks what it needs.
+    """
+    if settings.candidates < len(others):
+        raise SettingsError(
+            f"found {len(others)} comparisons and candidates: {settings.candidates}; expected as"
+            " many or more, for those that are not shown count too"
+        )
+    if settings.candidates > 1:
+        logger.warning(
+            "%d comparisons: the best of %d candidates looks better than it is, so intervals are"
+            " widened (Bonferroni) and p-values raised (Holm) to hold for all at once; judge the"
+            " winner again on new prompts",
+            settings.candidates,
+            settings.candidates,
+        )
+    found = [compare(a, other, settings) for other in others]
+    raised = holm([one.p_value for one in found], settings.candidates)
+    found = [one._replace(p_adjusted=p) for one, p in zip(found, raised, strict=True)]
+    return _controlled(found, a, others, control) if control else found
 
 
 def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
     """Return how much better A is than B on the prompts that both have.
+
+    Its adjusted p-value is Bonferroni's, as the other comparisons are not known.
 
     Raises:
         SettingsError: Their protocols differ, and that is not asked for.
@@ -85,30 +155,22 @@ def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
         )
     if differing:
         logger.warning("the protocols differ: %s", "; ".join(differing))
-    if settings.candidates > 1:
-        logger.warning(
-            "the best of %d candidates looks better than it is: the interval is widened to hold for"
-            " all at once; judge the winner again on new prompts",
-            settings.candidates,
-        )
-    other = {row.prompt: row for row in b.scores}
-    pairs = [(row, other[row.prompt]) for row in a.scores if row.prompt in other]
-    if not pairs:
-        raise DataError(
-            f"{a.model} has {len(a.scores)} prompts and {b.model} {len(b.scores)}, none of them"
-            " in common; score both on the same prompts"
-        )
+    pairs = _shared(a, b)
     num_left_out = len(a.scores) + len(b.scores) - 2 * len(pairs)
     if num_left_out:
         logger.warning("%d prompts that only one of the two has are left out", num_left_out)
     level = 1 - (1 - LEVEL) / settings.candidates
     categories = dict.fromkeys(row.category for row, _ in pairs)
+    weights_2Q, sums_2Q = _weights_and_sums(pairs)
+    p_value = swap_p_value(sums_2Q, weights_2Q)
     return Comparison(
         a=a.model,
         b=b.model,
         a_score=mean_score([row for row, _ in pairs]),
         b_score=mean_score([row for _, row in pairs]),
         whole=_difference(pairs, level),
+        p_value=p_value,
+        p_adjusted=min(1.0, settings.candidates * p_value),
         by_category={
             name: _difference([pair for pair in pairs if pair[0].category == name], level)
             for name in categories
@@ -116,18 +178,49 @@ def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
         if len(categories) > 1
         else {},
         level=level,
+        num_candidates=settings.candidates,
         num_left_out=num_left_out,
         protocols=(a.protocol, b.protocol),
     )
 
 
-def _difference(pairs: Sequence[tuple[PromptScore, PromptScore]], level: float) -> Difference:
-    counts_DQ = draw_counts(len(pairs))
-    drawn = []
-    for side in (0, 1):
-        weights_Q = np.array([pair[side].weight for pair in pairs])
-        sums_Q = weights_Q * [pair[side].score for pair in pairs]
-        drawn.append(weighted_means(sums_Q, weights_Q, counts_DQ))
+def _controlled(
+    found: Sequence[Comparison], a: Result, others: Sequence[Result], control: LengthControl
+) -> list[Comparison]:
+    """Return comparisons with the differences at equal length."""
+    level, candidates = found[0].level, found[0].num_candidates
+    parts = [length_controlled_difference(a, other, control, level) for other in others]
+    raised = holm([part.p_value for part in parts], candidates)
+    return [
+        one._replace(controlled=part._replace(p_adjusted=p))
+        for one, part, p in zip(found, parts, raised, strict=True)
+    ]
+
+
+def _shared(a: Result, b: Result) -> Pairs:
+    other = {row.prompt: row for row in b.scores}
+    pairs = [(row, other[row.prompt]) for row in a.scores if row.prompt in other]
+    if not pairs:
+        raise DataError(
+            f"{a.model} has {len(a.scores)} prompts and {b.model} {len(b.scores)}, none of them"
+            " in common; score both on the same prompts"
+        )
+    return pairs
+
+
+def _difference(pairs: Pairs, level: float) -> Difference:
+    counts_DQ = draw_counts(len(pairs), draws_for(level))
+    weights_2Q, sums_2Q = _weights_and_sums(pairs)
+    one_D, other_D = (
+        weighted_means(sums_Q, weights_Q, counts_DQ)
+        for sums_Q, weights_Q in zip(sums_2Q, weights_2Q, strict=True)
+    )
     mine, other = (mean_score([pair[side] for pair in pairs]) for side in (0, 1))
-    lower, upper = percentiles(drawn[0] - drawn[1], level)
-    return Difference(mine - other, lower, upper, len(pairs))
+    return Difference(mine - other, *percentiles(one_D - other_D, level), len(pairs))
+
+
+def _weights_and_sums(pairs: Pairs) -> tuple[Floats, Floats]:
+    """Return what each prompt weighs in both means, and that times its scores, ``[2, Q]``."""
+    weights_2Q = np.array([[row.weight for row in pair] for pair in pairs], np.float64).T
+    scores_2Q = np.array([[row.score for row in pair] for pair in pairs], np.float64).T
+    return weights_2Q, weights_2Q * scores_2Q

@@ -14,7 +14,8 @@ Differs: difficulty belongs to the instruction; the package looks it up by the r
          does without scikit-learn and finds the optimum, up to 0.013 points from where liblinear
          stops. The standard error that the package gives is that of predictions that have no noise;
          `bootstrap_error` is that of the win rate, and twice as large.
-Shapes:  N = the model's rows, G = gamed rows, R = rows of the regression, G + valid rows of N;
+Shapes:  N = the model's rows, G = gamed rows, R = rows of the regression, G + valid rows of N,
+         D = draws;
          3 = features: length, difficulty, bias.
 """
 
@@ -41,6 +42,8 @@ GAMED_WEIGHT = 0.1
 STRENGTHS = tuple(float(c) for c in np.logspace(-4, 4, 10))
 """Values of C among which cross-validation chooses."""
 NUM_FOLDS = 5
+_TOGETHER = 250
+"""Draws that are fitted at once: few enough that their rows stay in the processor's cache."""
 
 
 class Gamed(NamedTuple):
@@ -74,6 +77,8 @@ class Design(NamedTuple):
     weight_R: Floats
     at_equal_N3: Floats
     """Features of the model's rows, those without a preference too, at equal length."""
+    valid_N: NDArray[np.bool_]
+    """The model's rows with a preference."""
 
 
 class LengthControlled(NamedTuple):
@@ -143,6 +148,7 @@ def make_design(
         chance_R=np.concatenate([gamed.chance_G, chance_N[valid_N]]),
         weight_R=np.concatenate([np.full(len(zeros_G), GAMED_WEIGHT), ones_N[valid_N]]),
         at_equal_N3=np.stack([zeros_N, difficulty_N, ones_N], axis=1),
+        valid_N=valid_N,
     )
 
 
@@ -193,17 +199,24 @@ def bootstrap_error(
     Each draw is fitted anew at the same C. The gamed rows and the unit of length stay.
     """
     design = make_design(judged, gamed, settings.align)
-    valid_N = ~np.isnan(win_chances(judged))
-    counts_DN = draw_counts(len(valid_N), num_draws)
-    gamed_G = design.weight_R[: len(gamed.chance_G)]
-    weight_DR = np.concatenate(
-        [np.broadcast_to(gamed_G, (num_draws, len(gamed_G))), counts_DN[:, valid_N]], axis=1
-    )
-    whole_13 = fit(design, c, "exact")[None]
-    rows = design.features_R3, design.chance_R
-    weights_D3 = fit_logistic(*rows, weight_DR, Penalty(l1=1 / c), whole_13)
-    chance_DN = sigmoid(weights_D3 @ design.at_equal_N3.T)
-    return float(100 * (chance_DN * counts_DN).mean(1).std(ddof=1))
+    return float(drawn_rates(design, c, draw_counts(len(design.valid_N), num_draws)).std(ddof=1))
+
+
+def drawn_rates(design: Design, c: float, counts_DN: Floats) -> Floats:
+    """Return the win rate of each draw of the model's rows, fitted anew, in percent, ``[D]``."""
+    num_gamed = len(design.chance_R) - int(design.valid_N.sum())
+    gamed_1G = design.weight_R[None, :num_gamed]
+    start_13 = fit(design, c, "exact")[None]
+    rates = []
+    for first in range(0, len(counts_DN), _TOGETHER):
+        counts_BN = counts_DN[first : first + _TOGETHER]
+        kept_BG = np.broadcast_to(gamed_1G, (len(counts_BN), num_gamed))
+        weight_BR = np.concatenate([kept_BG, counts_BN[:, design.valid_N]], axis=1)
+        rows = design.features_R3, design.chance_R
+        weights_B3 = fit_logistic(*rows, weight_BR, Penalty(l1=1 / c), start_13)
+        chance_BN = sigmoid(weights_B3 @ design.at_equal_N3.T)
+        rates.append(100 * (chance_BN * counts_BN).mean(1))
+    return np.concatenate(rates)
 
 
 def _difficulty(judged: Judged, gamed: Gamed, align: str) -> Floats:
