@@ -2,45 +2,80 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from inarch.errors import DataError
+from inarch.evaluate.benchmark_answers import answering_model, read_model_answers
 from inarch.evaluate.benchmark_questions import Question
-from inarch.evaluate.judging import Benchmark
+from inarch.evaluate.judging import Benchmark, Dialogues
 from inarch.flows._judge.settings import CandidateSettings, JudgeRun
-from inarch.io.answers import AnswererSettings, answers
+from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
+from inarch.io.files import digest_file
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
+from inarch.settings import to_dict
+
+logger = logging.getLogger(__name__)
+
+NO_ANSWER = "$ERROR$"
+"""What FastChat and Arena-Hard write for an answer that they did not get."""
+_NAMED = 5
+"""Reasons of failures that are told."""
 
 Chat = tuple[Message, ...]
 
 
+class Answered(NamedTuple):
+    """What a candidate answered."""
+
+    dialogues: Dialogues
+    facts: Mapping[str, object]
+    """How it came about: the file with its digest, or how answers were drawn, by the questions'
+    category; ``n_unanswered`` questions, ``n_cut`` answers, the commonest ``failures``."""
+
+
 def answer(
     candidate: CandidateSettings, benchmark: Benchmark, settings: JudgeRun, folder: Path
-) -> dict[str, tuple[str, ...]]:
-    """Return a candidate's answers by question, of those that it has answered in full."""
-    found: dict[str, tuple[str, ...]] = {question.id: () for question in benchmark.questions}
-    for turn in range(max(len(question.turns) for question in benchmark.questions)):
-        groups: dict[str, list[Question]] = defaultdict(list)
-        samplings: dict[str, SamplingSettings] = {}
-        for question in benchmark.questions:
-            if turn < len(question.turns) and len(found.get(question.id, ())) == turn:
-                sampling = settings.sampling or benchmark.sampling(question)
-                samplings[sampling.model_dump_json()] = sampling
-                groups[sampling.model_dump_json()].append(question)
-        for number, (key, questions) in enumerate(groups.items(), start=1):
-            chats = [chat(question, found[question.id]) for question in questions]
-            place = folder / f"turn-{turn + 1}-{number}"
-            said = answers(_answerer(candidate), chats, samplings[key], 1, place)
-            for question, (one,) in zip(questions, said, strict=True):
-                if one.text is None:
-                    del found[question.id]
-                else:
-                    found[question.id] += (one.text,)
-    return found
+) -> Answered:
+    """Return a candidate's answers, from its file, or asked for and kept in a folder.
+
+    Raises:
+        SettingsError: The folder is of other settings, or an endpoint refuses requests.
+        DataError: The file is something else, or a model's chat template opens no answer.
+        WeightsError: There is no such model.
+    """
+    if candidate.answers is not None:
+        return _read(candidate.answers, benchmark)
+    samplings = {q.id: settings.sampling or benchmark.sampling(q) for q in benchmark.questions}
+    said = _ask(candidate, benchmark.questions, samplings, folder)
+    all_said = [one for of_question in said.values() for one in of_question]
+    failures = Counter(one.failure for one in all_said if one.text is None)
+    num_cut = sum(one.cut for one in all_said)
+    if num_cut:
+        logger.warning(
+            "%s: %d of %d answers are cut at their full length, which the benchmark or the sampling"
+            " sets; they are judged as they are",
+            *(candidate.name, num_cut, len(all_said)),
+        )
+    dialogues = {
+        question.id: tuple(one.text for one in said[question.id] if one.text is not None)
+        for question in benchmark.questions
+        if all(one.text is not None for one in said[question.id])
+    }
+    facts: dict[str, object] = {
+        "n_unanswered": len(benchmark.questions) - len(dialogues),
+        "n_cut": num_cut,
+        "failures": dict(failures.most_common(_NAMED)),
+        "sampling": _told(benchmark.questions, samplings),
+    }
+    return Answered(dialogues, facts)
 
 
-def chat(question: Question, answered: tuple[str, ...]) -> Chat:
+def chat(question: Question, answered: Sequence[str]) -> Chat:
     """Return a dialogue up to the first turn that is not answered."""
     turns: list[Message] = []
     for asked, said in zip(question.turns, answered, strict=False):
@@ -48,7 +83,67 @@ def chat(question: Question, answered: tuple[str, ...]) -> Chat:
     return (*turns, Message("user", question.turns[len(answered)]))
 
 
-def _answerer(candidate: CandidateSettings) -> AnswererSettings:
-    return AnswererSettings.model_validate(
+def _ask(
+    candidate: CandidateSettings,
+    questions: Sequence[Question],
+    samplings: Mapping[str, SamplingSettings],
+    folder: Path,
+) -> dict[str, list[Answer]]:
+    """Return the answers by question; behind one that is missing there are none.
+
+    A turn's questions that are answered in one way have a folder, and all share a loaded model.
+    """
+    settings = AnswererSettings.model_validate(
         candidate.model_dump(exclude={"answers"}, exclude_unset=True)
     )
+    model = LocalModel(settings)
+    found: dict[str, list[Answer]] = {question.id: [] for question in questions}
+    for turn in range(max(len(question.turns) for question in questions)):
+        groups: dict[SamplingSettings, list[Question]] = defaultdict(list)
+        for question in questions:
+            before = [one.text for one in found[question.id]]
+            if turn < len(question.turns) and None not in before:
+                groups[samplings[question.id]].append(question)
+        for number, (sampling, group) in enumerate(groups.items(), start=1):
+            chats = [chat(q, [one.text or "" for one in found[q.id]]) for q in group]
+            place = folder / f"turn-{turn + 1}-{number}"
+            said = answers(settings, chats, sampling, 1, place, model)
+            for question, (one,) in zip(group, said, strict=True):
+                found[question.id].append(one)
+    return found
+
+
+def _read(path: Path, benchmark: Benchmark) -> Answered:
+    """Return the answers of a file, as far as they answer a question in full."""
+    said = read_model_answers(path, benchmark.name)
+    dialogues = {
+        question.id: said[question.id][: len(question.turns)]
+        for question in benchmark.questions
+        if len(said.get(question.id, ())) >= len(question.turns)
+        and NO_ANSWER not in said[question.id]
+    }
+    if not dialogues:
+        raise DataError(
+            f"{path}: found {len(said)} answers, none of them a whole one to any of the"
+            f" {len(benchmark.questions)} questions; is it a file of another benchmark?"
+        )
+    facts: dict[str, object] = {
+        "file": f"{path.name} {digest_file(path)}",
+        "model": answering_model(path, benchmark.name),
+        "n_unanswered": len(benchmark.questions) - len(dialogues),
+    }
+    return Answered(dialogues, facts)
+
+
+def _told(
+    questions: Sequence[Question], samplings: Mapping[str, SamplingSettings]
+) -> list[dict[str, object]]:
+    """Return each way in which answers are drawn, with the categories for which it is."""
+    categories: dict[SamplingSettings, dict[str, None]] = defaultdict(dict)
+    for question in questions:
+        categories[samplings[question.id]][question.category] = None
+    return [
+        {"categories": list(names)}
+        | {name: value for name, value in to_dict(sampling).items() if name != "batch_size"}
+        for sampling, names in categories.items()
+    ]
