@@ -21,10 +21,11 @@ from inarch.evaluate.arena import Battles
 from inarch.evaluate.arena_style import Style
 from inarch.evaluate.arena_verdicts import RULES, Rules, Version, pair_outcomes
 from inarch.io.files import write_text
+from inarch.records import Message
 
 logger = logging.getLogger(__name__)
 
-_BASELINES: Mapping[Version, Mapping[str, str]] = {
+BASELINES: Mapping[Version, Mapping[str, str]] = {
     "v0.1": {"": "gpt-4-0314"},
     "v2": {
         "": "o3-mini-2025-01-31",
@@ -34,6 +35,7 @@ _BASELINES: Mapping[Version, Mapping[str, str]] = {
         "creative_writing": "gemini-2.0-flash-001",
     },
 }
+"""The official ones by category; that of "" holds for the others."""
 _BATTLE = ("question_id", "model_a", "model_b", "winner")
 _COUNTS = ("token_len", "header_count", "list_count", "bold_count")
 _SHAPE = (
@@ -59,6 +61,10 @@ class Judgment(NamedTuple):
     """What the judge wrote."""
     category: str = ""
     judge: str = ""
+    baseline: str = ""
+    """The model's opponent, where the file says so."""
+    asked: tuple[tuple[Message, ...], tuple[Message, ...]] = ((), ())
+    """What the judge was sent at first."""
 
 
 def read_battles(
@@ -109,18 +115,31 @@ def from_judgments(
     if not found:
         raise DataError(f"found no verdict in {len(judgments)} judgments; judge the answers again")
     _warn_of_repeats(Counter((row.prompt, row.model) for row in judgments))
-    categories = dict.fromkeys(row.category for row, _ in found)
-    own = _BASELINES[version]
     return Battles(
         version=version,
         prompts=tuple(row.prompt for row, _ in found),
         models=tuple(row.model for row, _ in found),
         categories=tuple(row.category for row, _ in found),
         outcome_N=np.array([score for _, score in found]),
-        baseline_of={name: baseline or own.get(name, own[""]) for name in categories},
+        baseline_of=_baselines([row for row, _ in found], version, baseline),
         judge=next(iter(judges)),
         num_invalid=invalid,
     )
+
+
+def _baselines(
+    judgments: Sequence[Judgment], version: Version, baseline: str | None
+) -> dict[str, str]:
+    """Return the baseline of each category: as given, as the rows say, or as officially."""
+    official, found = BASELINES[version], dict[str, str]()
+    for row in judgments:
+        own = baseline or row.baseline or official.get(row.category, official[""])
+        if found.setdefault(row.category, own) != own:
+            raise DataError(
+                f"found judgments against {found[row.category]} and against {own}; a score is"
+                " against one baseline: score each alone"
+            )
+    return found
 
 
 def write_judgments(path: Path, judgments: Sequence[Judgment], version: Version) -> None:
@@ -131,12 +150,25 @@ def write_judgments(path: Path, judgments: Sequence[Judgment], version: Version)
         if version == "v2":
             line["category"] = row.category
         line |= {"model": row.model, "judge": row.judge}
-        line["games"] = [
-            {"judgment": words if version == "v0.1" else {"answer": words}, "score": label}
-            for words, label in zip(row.words, row.labels, strict=True)
-        ]
+        if row.baseline:
+            line["baseline"] = row.baseline
+        games = zip(row.asked, row.words, row.labels, strict=True)
+        line["games"] = [_written(*game, version) for game in games]
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
+
+
+def _written(
+    asked: Sequence[Message], words: str, label: str | None, version: Version
+) -> dict[str, Any] | None:
+    """Return a game as a version's file has it; under v2 one without a reply is null."""
+    if version == "v0.1":
+        shown = {"user_prompt": asked[-1].content} if asked else {}
+        return {**shown, "judgment": words, "score": label}
+    if label is None and not words:
+        return None
+    game = {"score": label, "judgment": {"answer": words}}
+    return game | ({"prompt": [message._asdict() for message in asked]} if asked else {})
 
 
 def read_judgments(path: Path, version: Version) -> tuple[Judgment, ...]:
@@ -190,6 +222,7 @@ def _judgment(row: Row, prompt: str, rules: Rules) -> Judgment:
         words=(one_words, two_words),
         category=str(row.values.get("category") or ""),
         judge=str(row.values.get("judge") or ""),
+        baseline=str(row.values.get("baseline") or ""),
     )
 
 
@@ -244,7 +277,7 @@ def _common(rows: Sequence[Row], version: Version) -> str:
         shared &= {row.text("model_a"), row.text("model_b")}
     if len(shared) == 1:
         return shared.pop()
-    for name in _BASELINES[version].values():
+    for name in BASELINES[version].values():
         if name in shared:
             return name
     found = (

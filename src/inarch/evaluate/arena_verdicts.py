@@ -38,6 +38,13 @@ class Rules(NamedTuple):
     """A game without a verdict takes the prompt's other game with it."""
     row_level: float
     """Level of the official intervals."""
+    attempts: int
+    """Replies that a game takes at most: a judge that gives no label is asked to go on."""
+
+
+def has_label(judgment: str) -> bool:
+    """Return whether anything stands in double brackets, be it a verdict or not."""
+    return _DOUBLE.search(judgment) is not None
 
 
 def _agreed(judgment: str) -> str | None:
@@ -69,8 +76,8 @@ _BACKWARD = {
 }
 
 RULES: Mapping[Version, Rules] = {
-    "v0.1": Rules(_agreed, _FORWARD, pairs=False, row_level=0.95),
-    "v2": Rules(_last, _FORWARD | _BACKWARD, pairs=True, row_level=0.90),
+    "v0.1": Rules(_agreed, _FORWARD, pairs=False, row_level=0.95, attempts=2),
+    "v2": Rules(_last, _FORWARD | _BACKWARD, pairs=True, row_level=0.90, attempts=1),
 }
 
 

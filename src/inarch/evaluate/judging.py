@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from inarch.errors import SettingsError
 from inarch.evaluate.benchmark_questions import Question
+from inarch.evaluate.official import BenchmarkName
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
 from inarch.io.sampling import SamplingSettings
@@ -83,13 +84,25 @@ class JudgedModel(NamedTuple):
 class Benchmark(ABC):
     """A published protocol with its questions and prompts, ready to be asked."""
 
-    name: str
+    name: BenchmarkName
     questions: tuple[Question, ...]
     options: JudgeOptions
     inputs: Mapping[str, str] = {}
     """Digests of what it is made of: questions, prompts, references, baseline answers."""
     num_asks = 1
     """Replies that a case takes at most, follow-ups included."""
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """Return models of the run whose answers the cases of the others need."""
+        return ()
+
+    def meet(self, answered: Mapping[str, Dialogues]) -> None:
+        """Take what cases need of the models' answers, before the first are made.
+
+        Raises:
+            SettingsError: One that is needed is not among them.
+        """
 
     def discrete(self) -> Benchmark:
         """Return what stands in where the judge gives no log-probs, under a record of its own.

@@ -5,13 +5,17 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
+from inarch.evaluate.judge_arena import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_mt_bench import MtBenchProtocol
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
 from inarch.settings import PathSetting, Settings, to_dict
 
-Protocol = Annotated[AlpacaProtocol | MtBenchProtocol, Field(discriminator="name")]
+Protocol = Annotated[
+    AlpacaProtocol | ArenaV01Protocol | ArenaV2Protocol | MtBenchProtocol,
+    Field(discriminator="name"),
+]
 """Told apart by the name."""
 
 CANARY = "null answer"

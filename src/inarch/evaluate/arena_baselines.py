@@ -1,0 +1,138 @@
+"""Whom Arena-Hard's models meet: the official baselines, those of a file, or models of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Self
+
+from pydantic import model_validator
+
+from inarch.errors import DataError, SettingsError
+from inarch.evaluate.arena_files import BASELINES
+from inarch.evaluate.arena_verdicts import Version
+from inarch.evaluate.benchmark_answers import answering_model, read_model_answers
+from inarch.evaluate.benchmark_questions import Question
+from inarch.evaluate.judging import Dialogues
+from inarch.evaluate.official import BenchmarkName, find
+from inarch.settings import PathSetting, Settings
+
+_BENCHMARK: Mapping[Version, BenchmarkName] = {"v0.1": "arena_hard_v0.1", "v2": "arena_hard_v2"}
+
+
+class BaselineSettings(Settings):
+    """A model that others meet. A bare string is the file of its answers."""
+
+    short: ClassVar[str] = "answers"
+
+    answers: PathSetting | None = None
+    """In the official shape; by default those of the run's model of this name."""
+    name: str = ""
+    """What reports call it; by default what the file does."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.answers is None and not self.name:
+            raise ValueError("expected answers, a file, or name, that of a model of this run")
+        return self
+
+
+class Baseline(NamedTuple):
+    """A model that others meet."""
+
+    model: str
+    answers: Mapping[str, str] | None
+    """By question; None before it has answered."""
+    digest: str
+    """Of its answers; ``""`` before there are some."""
+
+
+class Baselines(NamedTuple):
+    """Whom models meet."""
+
+    of: Mapping[str, Baseline]
+    """By category."""
+
+    def models(self) -> tuple[str, ...]:
+        """Return their names."""
+        return tuple(dict.fromkeys(baseline.model for baseline in self.of.values()))
+
+    def known(self) -> tuple[Baseline, ...]:
+        """Return those that have answered, each once."""
+        rows = {b.model: b for b in self.of.values() if b.answers is not None}
+        return tuple(rows.values())
+
+    def answer(self, question: Question) -> str | None:
+        """Return the baseline's answer to a question, None where there is none."""
+        return (self.of[question.category].answers or {}).get(question.id)
+
+    def awaited(self) -> tuple[str, ...]:
+        """Return the models of the run that are yet to answer."""
+        return tuple(dict.fromkeys(b.model for b in self.of.values() if b.answers is None))
+
+    def met(self, answered: Mapping[str, Dialogues]) -> Baselines:
+        """Return the same with the answers of the run's models.
+
+        Raises:
+            SettingsError: One is no model of the run.
+        """
+        return Baselines({name: _met(row, answered) for name, row in self.of.items()})
+
+
+def open_baselines(
+    version: Version, questions: Sequence[Question], given: Mapping[str, BaselineSettings]
+) -> Baselines:
+    """Return the baseline of each category that there are questions of.
+
+    Args:
+        version: Of the benchmark.
+        questions: All of them.
+        given: By category, in place of the official ones.
+
+    Raises:
+        DataError: A file is absent or something else, is about other questions, or is given for a
+            category that has none.
+    """
+    categories = dict.fromkeys(question.category for question in questions)
+    for name in given:
+        if name not in categories:
+            raise DataError(
+                f"found a baseline for the category {name!r}, and questions of"
+                f" {', '.join(categories)}; choose among these"
+            )
+    of = {}
+    for name in categories:
+        official = BASELINES[version].get(name, BASELINES[version][""])
+        of[name] = _opened(version, official, given.get(name))
+        known = of[name].answers
+        own = [question.id for question in questions if question.category == name]
+        if known is not None and not any(question in known for question in own):
+            raise DataError(
+                f"found no answer of the baseline {of[name].model} to any of {len(own)} questions,"
+                f" such as {own[0]!r:.80}; give the answers to these questions"
+            )
+    return Baselines(of)
+
+
+def _opened(version: Version, official: str, given: BaselineSettings | None) -> Baseline:
+    if given is not None and given.answers is None:
+        return Baseline(given.name, None, "")
+    benchmark = _BENCHMARK[version]
+    file = find(f"{benchmark}/{official}.jsonl", given.answers if given else None)
+    answers = read_model_answers(file.path, benchmark)
+    model = (given.name or answering_model(file.path, benchmark)) if given else official
+    return Baseline(model, {q: turns[0] for q, turns in answers.items()}, file.sha256)
+
+
+def _met(baseline: Baseline, answered: Mapping[str, Dialogues]) -> Baseline:
+    if baseline.answers is not None:
+        return baseline
+    if baseline.model not in answered:
+        raise SettingsError(
+            f"found the baseline {baseline.model!r} without answers, and the models"
+            f" {', '.join(answered)}; name one of these, or give a file of answers"
+        )
+    answers = {question: turns[0] for question, turns in answered[baseline.model].items()}
+    content = json.dumps(sorted(answers.items()))
+    return baseline._replace(answers=answers, digest=hashlib.sha256(content.encode()).hexdigest())

@@ -1,0 +1,332 @@
+"""Arena-Hard, judged live: both games of each question, so that either answer is shown first once.
+
+Source:  lmarena/arena-hard-auto: gen_judgment.py and config/judge_config.yaml at 0489bf3 for v0.1,
+         gen_judgment.py, utils/judge_utils.py and config/arena-hard-v2.0.yaml at 196f6b8 for v2.
+Differs: a request that fails for good is a game without a verdict, where v0.1 goes on with the text
+         ``$ERROR$`` for the judge's; a question that the baseline has not answered is left out and
+         counted, where the official code stops. Rows of v0.1 name the baseline, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from inarch import __version__
+from inarch.errors import DataError
+from inarch.evaluate import arena
+from inarch.evaluate.arena_baselines import BaselineSettings, open_baselines
+from inarch.evaluate.arena_files import Judgment, from_judgments, write_judgments
+from inarch.evaluate.arena_prompts import check_prompts
+from inarch.evaluate.arena_verdicts import RULES, Version, has_label, pair_outcomes
+from inarch.evaluate.benchmark_answers import write_model_answers
+from inarch.evaluate.benchmark_questions import Question, read_questions
+from inarch.evaluate.judge_prompts import read_judge_prompts
+from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, JudgeOptions, Ruling
+from inarch.evaluate.official import find
+from inarch.evaluate.protocol import ProtocolRecord, Result
+from inarch.io.endpoints import Reply
+from inarch.io.files import make_folder
+from inarch.io.sampling import SamplingSettings
+from inarch.records import Message
+from inarch.settings import PathSetting, Settings
+
+logger = logging.getLogger(__name__)
+
+GO_ON = "continue your judgment and finish by outputting a final verdict label"
+"""What v0.1 asks a judge that gave no label."""
+_ANSWERS = "model_answer"
+"""Folder of answers, beside the judgments."""
+_SHORT = 16
+"""Hexadecimal digits of a digest in a record."""
+_SHOWN = 200
+"""Characters of a judge's words that a message repeats."""
+
+
+class _ArenaProtocol(Settings):
+    """What both versions share."""
+
+    short: ClassVar[str] = "name"
+
+    questions: PathSetting | None = None
+    """A ``question.jsonl``; by default the official one."""
+    prompts: PathSetting | None = None
+    """YAML with ``system_prompt``, a text or one per category, and ``prompt_template``; by default
+    the official ones."""
+    temperature: NonNegativeFloat = 0.0
+    """Of the judge."""
+
+
+class ArenaV01Protocol(_ArenaProtocol):
+    """Arena-Hard v0.1: 500 questions, against gpt-4-0314."""
+
+    name: Literal["arena_hard_v0.1"] = "arena_hard_v0.1"
+    max_tokens: PositiveInt = 4096
+    """Of each reply of the judge."""
+    baseline: BaselineSettings | None = None
+    """Whom models meet; by default gpt-4-0314."""
+
+
+class ArenaV2Protocol(_ArenaProtocol):
+    """Arena-Hard v2: 500 hard prompts and 250 of creative writing, each with a baseline."""
+
+    name: Literal["arena_hard_v2"] = "arena_hard_v2"
+    max_tokens: PositiveInt = 16000
+    """Of each reply of the judge."""
+    categories: tuple[str, ...] = ()
+    """Only these, of ``hard_prompt`` and ``creative_writing``; by default all."""
+    baselines: dict[str, BaselineSettings] = Field(default_factory=dict)
+    """Whom models meet, by category; by default o3-mini-2025-01-31 for ``hard_prompt`` and
+    gemini-2.0-flash-001 for ``creative_writing``."""
+
+
+class ArenaBenchmark(Benchmark):
+    """Either version, see `inarch.evaluate.judging`."""
+
+    def __init__(self, settings: ArenaV01Protocol | ArenaV2Protocol) -> None:
+        is_old = isinstance(settings, ArenaV01Protocol)
+        self.name = settings.name
+        self.version: Version = "v0.1" if is_old else "v2"
+        self.options = JudgeOptions(settings.temperature, settings.max_tokens)
+        self.num_asks = RULES[self.version].attempts
+        asked = find(f"{self.name}/question.jsonl", settings.questions)
+        self.questions = _read_questions(asked.path, settings)
+        self._num_all = len(self.questions)
+        prompts = read_judge_prompts(self.name, settings.prompts)
+        given = settings.prompts.name if settings.prompts else ""
+        self._prompts = check_prompts(prompts, self.version, given or "the official file")
+        self._baselines = open_baselines(self.version, self.questions, _baselines(settings))
+        for category in self._baselines.of:
+            self._prompts.messages(category, "", "", "")
+        self._names = {
+            "questions": "question.jsonl" if asked.is_official else asked.path.name,
+            "prompts": "official" if prompts.is_official else given,
+        }
+        self._digests = {"questions": asked.sha256, "prompts": prompts.digest}
+
+    @property
+    def inputs(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Return digests of questions, prompts and the baselines' answers."""
+        return self._digests | {f"answers of {b.model}": b.digest for b in self._baselines.known()}
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """Return the baselines that are models of the run."""
+        return self._baselines.awaited()
+
+    def meet(self, answered: Mapping[str, Dialogues]) -> None:
+        """Take the answers of the baselines that are models of the run."""
+        self._baselines = self._baselines.met(answered)
+
+    def sampling(self, question: Question) -> SamplingSettings:
+        """Return greedy answers of at most 4096 tokens."""
+        return SamplingSettings(temperature=0.0, top_p=1.0, max_new_tokens=4096)
+
+    def cases(self, model: str, dialogues: Dialogues) -> list[Case]:
+        """Return both games of each question that the model and the baseline have answered.
+
+        A model that is the baseline plays none.
+        """
+        if model in self._baselines.models():
+            return []
+        found, without = [], 0
+        for question in self.questions:
+            other = self._baselines.answer(question)
+            if other is None:
+                without += 1
+            elif question.id in dialogues:
+                own = dialogues[question.id][0]
+                for first, pair in ((False, (other, own)), (True, (own, other))):
+                    text = question.turns[0]
+                    asked = self._prompts.messages(question.category, text, *pair)
+                    found.append(Case(question.id, "", asked, model_first=first))
+        if without:
+            logger.warning(
+                "%d of %d questions have no answer of the baseline, and are not judged",
+                without,
+                len(self.questions),
+            )
+        return found
+
+    def follow_up(self, case: Case, replies: Sequence[Reply]) -> tuple[Message, ...] | None:
+        """Return v0.1's request to go on, where nothing in the replies is a label."""
+        if len(replies) >= self.num_asks or has_label(self._words(replies)):
+            return None
+        more: list[Message] = []
+        for reply in replies:
+            more += [Message("assistant", reply.text), Message("user", GO_ON)]
+        return (*case.messages, *more)
+
+    def read(self, case: Case, replies: Sequence[Reply]) -> Ruling:
+        """Return a game's outcome for the model: 1 it wins, 0 it loses, 0.5 a tie."""
+        words, rules = self._words(replies), RULES[self.version]
+        label = rules.parse(words) or ""
+        outcome = rules.outcomes.get(label)
+        if outcome is not None:
+            won = outcome.score if case.model_first else 1 - outcome.score
+            return Ruling(won, label, words)
+        if label:
+            return Ruling(math.nan, label, words, f"the label {label}, which is none")
+        if has_label(words):
+            return Ruling(math.nan, "", words, "labels that differ")
+        cut = replies[-1].finish_reason == "length"
+        failure = "the judgment is cut before a label" if cut else "no label in the judgment"
+        return Ruling(math.nan, "", words, failure)
+
+    def save(self, path: Path, judged: JudgedModel) -> Path:
+        """Write the judgments, and all answers that they are about into ``model_answer`` beside.
+
+        ``inarch evaluate arena --battles FILE --style .../model_answer`` reads both.
+        """
+        file = path.with_name(f"{path.name}.jsonl")
+        write_judgments(file, self.judgments(judged), self.version)
+        folder = path.parent / _ANSWERS
+        make_folder(folder)
+        answers: dict[str, tuple[str, Dialogues]] = {file.name: (judged.model, judged.dialogues)}
+        for model in self._baselines.models():
+            own: Dialogues = {
+                question.id: (answer,)
+                for question in self.questions
+                if self._baselines.of[question.category].model == model
+                and (answer := self._baselines.answer(question)) is not None
+            }
+            answers.setdefault(f"{model.replace('/', '-')}.jsonl", (model, own))
+        for name, (model, said) in answers.items():
+            write_model_answers(folder / name, self.name, model, self.questions, said)
+        return file
+
+    def judgments(self, judged: JudgedModel) -> list[Judgment]:
+        """Return a model's rulings as official judgments, both games of a question in one."""
+        category_of = {question.id: question.category for question in self.questions}
+        games = list(zip(judged.cases, judged.rulings, strict=True))
+        found = []
+        for (case, one), (other, two) in zip(games[::2], games[1::2], strict=True):
+            category = category_of[case.question]
+            found.append(
+                Judgment(
+                    prompt=case.question,
+                    model=judged.model,
+                    labels=(one.label or None, two.label or None),
+                    words=(one.words, two.words),
+                    category=category,
+                    judge=judged.judge,
+                    baseline=self._baselines.of[category].model,
+                    asked=(case.messages, other.messages),
+                )
+            )
+        return found
+
+    def result(self, judged: JudgedModel) -> Result:
+        """Return the score in percent, strong verdicts three times.
+
+        Raises:
+            DataError: No verdict counts, or the model is the baseline.
+        """
+        rows, rules = self.judgments(judged), RULES[self.version]
+        if judged.model in self._baselines.models():
+            raise DataError(f"{judged.model} is the baseline, which has 50 by definition")
+        if not any(pair_outcomes(*row.labels, rules)[0] for row in rows):
+            raise DataError(_no_verdict(judged))
+        failures = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
+        made: dict[str, Any] = {
+            "inarch": __version__,
+            "n_left_out": len(self.questions) - len(rows),
+            "failures": dict(failures.most_common()),
+        }
+        [found] = arena.results(from_judgments(rows, self.version), made=made)
+        own = {question: len(turns[0]) for question, turns in judged.dialogues.items()}
+        other = {q.id: len(self._baselines.answer(q) or "") for q in self.questions}
+        scores = tuple(
+            row._replace(length=own[row.prompt], baseline_length=other[row.prompt])
+            for row in found.scores
+        )
+        return found._replace(protocol=self._record(found.protocol), scores=scores)
+
+    def leaderboard(
+        self, judged: Sequence[JudgedModel], settings: arena.ArenaSettings
+    ) -> dict[str, arena.ArenaScore]:
+        """Return the scores of all models by one judge, best first, the baseline among them.
+
+        Raises:
+            DataError: They are of several judges, or no verdict counts.
+        """
+        rows = [row for one in judged for row in self.judgments(one)]
+        return arena.score_battles(from_judgments(rows, self.version), settings)
+
+    def _words(self, replies: Sequence[Reply]) -> str:
+        """Return all that a judge wrote in a game, as official files have it."""
+        line = "\n" if self.version == "v0.1" else ""
+        return "".join(f"{line}{reply.text}" for reply in replies)
+
+    def _record(self, known: ProtocolRecord) -> ProtocolRecord:
+        told = {key: f"{name} {self._digests[key][:_SHORT]}" for key, name in self._names.items()}
+        if len(self.questions) < self._num_all:
+            told["questions"] += f", the first {len(self.questions)}"
+        answers = [f"{b.model}'s answers {b.digest[:_SHORT]}" for b in self._baselines.known()]
+        parse = "all labels agree" if self.version == "v0.1" else "the last label"
+        asks = ", asked on once where there is none" * (self.num_asks > 1)
+        judging = (
+            f"two games, temperature {self.options.temperature:g},"
+            f" {self.options.max_tokens} tokens, {parse}{asks}"
+        )
+        data = ", ".join([told["questions"], *answers])
+        return known.model_copy(
+            update={"data": data, "prompts": told["prompts"], "judging": judging}
+        )
+
+
+def _baselines(settings: ArenaV01Protocol | ArenaV2Protocol) -> dict[str, BaselineSettings]:
+    if isinstance(settings, ArenaV2Protocol):
+        return settings.baselines
+    return {"": settings.baseline} if settings.baseline else {}
+
+
+def _read_questions(
+    path: Path, settings: ArenaV01Protocol | ArenaV2Protocol
+) -> tuple[Question, ...]:
+    """Return the questions of the chosen categories.
+
+    Raises:
+        DataError: One has several turns, or none is of a category.
+    """
+    questions = read_questions(path, settings.name)
+    long = next((question for question in questions if len(question.turns) > 1), None)
+    if long is not None:
+        raise DataError(
+            f"{path}: found the question {long.id!r:.80} of {len(long.turns)} turns; expected one"
+        )
+    if isinstance(settings, ArenaV01Protocol) or not settings.categories:
+        return questions
+    known = dict.fromkeys(question.category for question in questions)
+    for name in settings.categories:
+        if name not in known:
+            raise DataError(
+                f"{path}: found no question of the category {name!r}, but of {', '.join(known)};"
+                " choose among these"
+            )
+    return tuple(question for question in questions if question.category in settings.categories)
+
+
+def _no_verdict(judged: JudgedModel) -> str:
+    """Return why a model has no score."""
+    if not judged.cases:
+        return (
+            f"{judged.model}: found no question that it and the baseline have answered; expected"
+            " answers of both to the same questions"
+        )
+    failures = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
+    words = next((ruling.words for ruling in judged.rulings if ruling.failure and ruling.words), "")
+    shown = " ".join(words.split())[-_SHOWN:]
+    said = f"; one ends with {shown!r}" if shown else ""
+    [(reason, number)] = failures.most_common(1)
+    return (
+        f"{judged.model}: found no verdict that counts in {len(judged.cases)} games, mostly for"
+        f" {reason} ({number}){said}; expected a label such as [[A>B]]: take a judge that does what"
+        " it is asked"
+    )
