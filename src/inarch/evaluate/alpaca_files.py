@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inarch.errors import DataError
-from inarch.evaluate._alpaca_index import index_of, prompt_id
+from inarch.evaluate._alpaca_index import index_of, is_of_set, prompt_id
 from inarch.evaluate._rows import Row, read_rows, require
 from inarch.evaluate.alpaca import BASELINE, Judged, WinRate
 from inarch.evaluate.length_control import Gamed, LengthControlled
@@ -93,7 +93,14 @@ def read_judged(path: Path, model: str | None = None) -> Judged:
         rows = [row for row in rows if row.values["generator_2"] == model]
         if not rows:
             raise DataError(f"{path}: found no answer by {model!r} (column generator_2)")
-    return judged([_annotation(row) for row in rows], [row.where for row in rows])
+    found = judged([_annotation(row) for row in rows], [row.where for row in rows])
+    if not any(map(is_of_set, found.prompts)):
+        logger.warning(
+            "none of the %d instructions is AlpacaEval's: their difficulty goes by their place in"
+            " the file, so a gamed file must be of the same set in the same order",
+            len(rows),
+        )
+    return found
 
 
 def judged(annotations: Sequence[Annotation], where: Sequence[str]) -> Judged:
@@ -113,11 +120,6 @@ def judged(annotations: Sequence[Annotation], where: Sequence[str]) -> Judged:
                 )
     index = [index_of(row.instruction) for row in annotations]
     if max(index) < 0:
-        logger.warning(
-            "none of the %d instructions is AlpacaEval's: their difficulty goes by their place in"
-            " the file, so the gamed file must be of the same set in the same order",
-            len(index),
-        )
         index = list(range(len(index)))
     same = all(row.output_1 == row.output_2 for row in annotations)
     return Judged(

@@ -14,7 +14,8 @@ from typing import Any
 
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
-from inarch.evaluate.benchmark_questions import Question
+from inarch.evaluate.answer_style import style_counts
+from inarch.evaluate.benchmark_questions import Question, with_instruction
 from inarch.evaluate.official import BenchmarkName
 from inarch.io.files import write_json, write_text
 
@@ -68,6 +69,8 @@ def write_model_answers(
 ) -> None:
     """Write one model's answers as an official file, in the order of the questions.
 
+    Arena-Hard's have counts of their style, see `inarch.evaluate.answer_style`.
+
     Args:
         path: ``.json`` for AlpacaEval, ``.jsonl`` for the others.
         benchmark: Whose shape it gets.
@@ -86,6 +89,7 @@ def write_model_answers(
 def _answer(row: Row, benchmark: BenchmarkName) -> tuple[str, str, tuple[str, ...]]:
     """Return the question's id, the model and its answers."""
     if benchmark == "alpaca_eval2":
+        row = with_instruction(row)
         need: tuple[str, ...] = ("instruction", "output")
         require([row], need, f"answers to {benchmark} ({', '.join(need)}; generator)")
         model = row.values.get("generator")
@@ -139,11 +143,13 @@ def _row(
             {"role": "user", "content": question.turns[0]},
             {"role": "assistant", "content": {"answer": answers[0]}},
         ]
-        return {"uid": question.id, "model": model, "messages": messages}
-    number = question.id
-    turns: list[Any] = list(answers)
+        row = {"uid": question.id, "model": model, "messages": messages}
+        return row | {"metadata": style_counts(answers[0])}
     if benchmark == "arena_hard_v0.1":
-        turns = [{"content": answer} for answer in answers]
-    whole = int(number) if benchmark == "mt_bench" and number.isdecimal() else number
-    choices = [{"index": 0, "turns": turns}]
-    return {"question_id": whole, "model_id": model, "choices": choices}
+        style = style_counts(answers[0])
+        turns = [{"content": answers[0], "token_len": style["token_len"]}]
+        row = {"question_id": question.id, "model_id": model}
+        return row | {"choices": [{"index": 0, "turns": turns}], "conv_metadata": style}
+    number = int(question.id) if question.id.isdecimal() else question.id
+    choices = [{"index": 0, "turns": list(answers)}]
+    return {"question_id": number, "model_id": model, "choices": choices}

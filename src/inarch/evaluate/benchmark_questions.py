@@ -35,7 +35,8 @@ class Question(NamedTuple):
 def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]:
     """Return the questions of a file in the benchmark's official shape.
 
-    A category may be absent. AlpacaEval's have the baseline's answer where the row has one.
+    A category may be absent. AlpacaEval's have the baseline's answer where the row has one, and the
+    instruction may be called prompt.
 
     Args:
         path: The official file, or one of the same shape: .json, .jsonl or .csv.
@@ -45,6 +46,8 @@ def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]
         DataError: It is something else, or has a question twice; the row is named.
     """
     rows = read_rows(path)
+    if benchmark == "alpaca_eval2":
+        rows = [with_instruction(row) for row in rows]
     need, make = _QUESTIONS[benchmark]
     require(rows, need, f"questions of {benchmark} ({', '.join(need)})")
     questions = tuple(make(row) for row in rows)
@@ -57,6 +60,13 @@ def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]
             )
         first[question.id] = row.where
     return questions
+
+
+def with_instruction(row: Row) -> Row:
+    """Return a row of AlpacaEval's whose instruction is called so, and not prompt."""
+    if "instruction" in row.values or "prompt" not in row.values:
+        return row
+    return row._replace(values={**row.values, "instruction": row.values["prompt"]})
 
 
 def with_references(
