@@ -9,8 +9,8 @@ import pytest
 
 from inarch.errors import DataError, SettingsError
 from inarch.flows import spans_score
-from inarch.flows._spans_dev import token_reliability, write_dev
-from inarch.flows._spans_scored import Beside, plain, read_scores
+from inarch.flows._spans.dev import token_reliability, write_dev
+from inarch.flows._spans.scored import Beside, plain, read_scores
 from inarch.spans.coders import Tokens
 from inarch.spans.lexicon import LexiconTagger
 from inarch.spans.offsets import offsets_to_spans
@@ -141,7 +141,7 @@ DEV = [Post("dear fool", (0, 1, 2, 3, 5, 6, 7, 8)), Post("a fool", ()), Post("de
 def test_tokens_by_their_marginals(monkeypatch):
     # fool is toxic in one of two posts, dear in one of two; a and me are not.
     for at_once in (2, 1024):
-        monkeypatch.setattr("inarch.flows._spans_dev._AT_ONCE", at_once)
+        monkeypatch.setattr("inarch.flows._spans.dev._AT_ONCE", at_once)
         found = token_reliability(Words(), DEV)
         assert [found.bins[i].num for i in (0, 3, 9)] == [2, 2, 2]
         assert [found.bins[i].toxic for i in (0, 3, 9)] == [0.0, 0.5, 0.5]

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows import spans_train
-from inarch.flows._spans_dev import dev_score
-from inarch.flows._spans_settings import SpansRun
+from inarch.flows._spans.dev import dev_score
+from inarch.flows._spans.settings import SpansRun
 from inarch.io.files import read_metrics
 from inarch.spans.examples import collator, examples_of
 from inarch.spans.read import Post, read_posts
@@ -111,7 +111,7 @@ def test_the_best_epoch_is_kept(world, tmp_path, monkeypatch):
         states.append({name: w.clone() for name, w in model.state_dict().items()})
         return {"f1": next(scores)}
 
-    monkeypatch.setattr("inarch.flows._spans_dev.dev_score", fake)
+    monkeypatch.setattr("inarch.flows._spans.dev.dev_score", fake)
     spans_train.run(recipe(world), tmp_path)
     rows = read_metrics(tmp_path / "dev.jsonl")
     assert [row["step"] for row in rows] == [12, 24, 35, 47]  # 93 / 8 = 11.6 steps an epoch
@@ -195,13 +195,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(world, tmp_path):
     settings = recipe(world, train={"save_every_steps": 10})
     spans_train.run(settings, tmp_path / "whole")
     code = (
-        "import os, signal, sys; from inarch.flows import spans_train, _spans_dev\n"
+        "import os, signal, sys; from inarch.flows import spans_train\n"
+        "from inarch.flows._spans import dev\n"
         "from tests.flows.test_spans_train import recipe; from pathlib import Path\n"
-        "real = _spans_dev.ChooseEpoch._score\n"
+        "real = dev.ChooseEpoch._score\n"
         "def score(self, model, step):\n"
         "    if step > 30: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    real(self, model, step)\n"
-        "_spans_dev.ChooseEpoch._score = score\n"
+        "dev.ChooseEpoch._score = score\n"
         "settings = recipe(Path(sys.argv[1]), train={'save_every_steps': 10})\n"
         "spans_train.run(settings, Path(sys.argv[2]))\n"
     )

@@ -1,23 +1,20 @@
 """The flow behind ``inarch spans score``: the official score, with baselines and a peer beside.
 
-The run folder, if there is one, holds the baselines and what `inarch.flows._spans_scored` writes.
+The run folder, if there is one, holds the baselines and what `inarch.flows._spans.scored` writes.
 """
 
-import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from inarch.errors import DataError, MissingExtra
-from inarch.flows._spans_scored import Beside, Scores, calibration_of, plain, write_scored
+from inarch.errors import DataError
+from inarch.flows._spans.baselines import baselines
+from inarch.flows._spans.scored import Beside, Scores, calibration_of, plain, write_scored
 from inarch.io.files import digest_file
-from inarch.io.progress import track
 from inarch.io.runs import stage
 from inarch.spans.errors import error_kinds
-from inarch.spans.lexicon import LexiconTagger
-from inarch.spans.logistic import LogisticTagger
 from inarch.spans.metric import (
     Offsets,
     Paired,
@@ -27,7 +24,6 @@ from inarch.spans.metric import (
     micro_word_f1,
     score,
 )
-from inarch.spans.offsets import spans_to_offsets
 from inarch.spans.read import (
     Labels,
     Post,
@@ -38,12 +34,7 @@ from inarch.spans.read import (
     without,
 )
 
-logger = logging.getLogger(__name__)
-
-__all__ = ["Beside", "Scores", "as_json", "baselines", "run"]
-
-Baseline = type[LexiconTagger] | type[LogisticTagger]
-_BASELINES: dict[str, Baseline] = {"lexicon": LexiconTagger, "logistic": LogisticTagger}
+__all__ = ["Beside", "Scores", "as_json", "run"]
 
 
 def run(
@@ -114,51 +105,10 @@ def _scored(files: Files, out: Path | None, skip_bad: bool) -> Scores:
     return found
 
 
-def baselines(
-    train: Sequence[Post], gold: Sequence[Post], mine: Sequence[Offsets], out: Path | None = None
-) -> list[Beside]:
-    """Return what the baselines reach, and how much better predictions are.
-
-    Args:
-        train: Posts that they learn from.
-        gold: Posts that they are scored on.
-        mine: The predictions for these.
-        out: Folder to keep the baselines in.
-
-    Raises:
-        DataError: There is nothing to learn from.
-    """
-    beside = []
-    texts, want = [post.text for post in gold], [post.offsets for post in gold]
-    for name, tagger in _fitted(train, out):
-        found = [spans_to_offsets(row) for row in tagger.tag_batch(texts)]
-        beside.append(Beside(name, score(found, want), compare(mine, found, want), tagger.cpu_s))
-    return beside
-
-
 def as_json(found: Score | Paired) -> dict[str, float | None]:
     """Return a score for JSON, which has no NaN."""
     row: dict[str, float | None] = plain(found)
     return row
-
-
-def _fitted(
-    posts: Sequence[Post], out: Path | None
-) -> Iterator[tuple[str, LexiconTagger | LogisticTagger]]:
-    """Yield the baselines, trained; the one that scikit-learn is needed for may be left out."""
-    if not posts:
-        raise DataError("found no posts to train the baselines on, once those of gold are left out")
-    with track("training the baselines", len(_BASELINES), "baselines") as advance:
-        for name, kind in _BASELINES.items():
-            try:
-                tagger = kind.fit(posts)
-            except MissingExtra as missing:
-                logger.warning("%s is left out: %s", name, missing)
-                continue
-            if out is not None:
-                tagger.save_pretrained(out / name)
-            advance(1)
-            yield name, tagger
 
 
 def _texts(labels: Sequence[Labels]) -> list[str]:

@@ -19,10 +19,10 @@ from transformers import AutoConfig, AutoModel
 
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows._plan import operations_per_s
-from inarch.flows._spans_card import write_card
-from inarch.flows._spans_dev import ChooseEpoch, write_dev
-from inarch.flows._spans_scored import Scores, read_scores
-from inarch.flows._spans_settings import SpansRun, result_settings
+from inarch.flows._spans.card import write_card
+from inarch.flows._spans.dev import ChooseEpoch, write_dev
+from inarch.flows._spans.scored import Scores, read_scores
+from inarch.flows._spans.settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
 from inarch.io.models import max_positions, pick_device, quiet_transformers
 from inarch.io.runs import Stage, is_first_process, stage
@@ -50,7 +50,7 @@ def run(settings: SpansRun, out: Path) -> Scores | None:
     """Train the tagger of a recipe; the result is ``out/model``, by epochs ``out/dev.jsonl``.
 
     Returns:
-        How the kept epoch does on the development set, which `inarch.flows._spans_scored` keeps;
+        How the kept epoch does on the development set, which `inarch.flows._spans.scored` keeps;
         None without one, and in other processes than the first.
     """
     data, encoder = settings.data, settings.encoder

@@ -12,8 +12,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from inarch.flows._spans_scored import Calibration, Scores, write_scored
-from inarch.flows.spans_score import baselines
+from inarch.flows._spans.baselines import baselines
+from inarch.flows._spans.scored import Calibration, Scores, write_scored
 from inarch.io.files import append_metrics, read_metrics, write_atomic
 from inarch.io.runs import is_first_process
 from inarch.spans.calibration import Reliability, reliability

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.flows._spans_settings import SpansRun
+from inarch.flows._spans.settings import SpansRun
 from inarch.io.files import write_text
 
 _CARD = """\

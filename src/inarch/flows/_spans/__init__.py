@@ -1,0 +1,1 @@
+"""What `inarch spans train` and `inarch spans score` are made of."""
