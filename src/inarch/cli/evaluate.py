@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from inarch.cli import evaluate_judge
-from inarch.cli import evaluate_fetch
+from inarch.cli import evaluate_fetch, evaluate_judge
 from inarch.errors import SettingsError
 
 app = typer.Typer(
@@ -35,7 +34,7 @@ def alpaca(  # noqa: PLR0913  (a flag each)
         Path, typer.Option("--annotations", help="annotations.json, or a CSV of lengths.")
     ],
     gamed: Annotated[
-        Path | None, typer.Option("--gamed", help="df_gamed.csv, for length control.")
+        Path | None, typer.Option("--gamed", help="df_gamed.csv; default: as fetched.")
     ] = None,
     c: Annotated[
         str, typer.Option("--c", metavar="VALUE|cv", help="Strength C of the regression.")
@@ -63,13 +62,19 @@ def alpaca(  # noqa: PLR0913  (a flag each)
     """AlpacaEval 2: win rate, discrete and length-controlled, from a judge's annotations."""
     from inarch.cli.show_evaluate import show_alpaca
     from inarch.evaluate.alpaca_files import add_to_leaderboard, leaderboard_row
-    from inarch.evaluate.alpaca_score import AlpacaFiles, score_alpaca
+    from inarch.evaluate.alpaca_score import GAMED, AlpacaFiles, fetched_gamed, score_alpaca
     from inarch.evaluate.length_control import LengthControlSettings
+    from inarch.evaluate.official import is_fetched
     from inarch.evaluate.protocol import save_results
     from inarch.settings import validate
 
     if gamed is None and (weights or c != "cv"):
-        raise SettingsError("--weights and --c have no effect without --gamed; give it, too")
+        if not is_fetched(GAMED):
+            raise SettingsError(
+                "--weights and --c have no effect without --gamed; give it, too, or fetch it:"
+                " inarch evaluate fetch alpaca"
+            )
+        gamed = fetched_gamed()
     if weights and c != "cv":
         raise SettingsError("--c has no effect with --weights, which are not fitted; leave it out")
     given = {"c": _number_or_cv(c), "align": align, "solver": solver}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,18 +12,23 @@ import numpy as np
 
 from inarch.errors import DataError
 from inarch.evaluate._alpaca_index import NUM_INSTRUCTIONS, is_of_set
-from inarch.evaluate.alpaca import Judged, WinRate, win_chances, win_rate
+from inarch.evaluate.alpaca import BASELINE, Judged, WinRate, win_chances, win_rate
 from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_weights
 from inarch.evaluate.length_control import (
+    NUM_FOLDS,
     LengthControlled,
     LengthControlSettings,
     bootstrap_error,
     from_weights,
     length_controlled,
 )
+from inarch.evaluate.official import find, is_fetched
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, made_of
 
 logger = logging.getLogger(__name__)
+
+GAMED = "alpaca_eval2/df_gamed.csv"
+"""The official file."""
 
 
 class AlpacaFiles(NamedTuple):
@@ -30,7 +36,7 @@ class AlpacaFiles(NamedTuple):
 
     annotations: Path
     gamed: Path | None = None
-    """For length control."""
+    """For length control; where none is given the fetched ``df_gamed.csv`` if it fits."""
     weights: Path | None = None
     """Published ones, which take the place of a fit."""
 
@@ -84,6 +90,8 @@ def score_alpaca(
         MissingExtra: The solver is liblinear and scikit-learn is not installed.
     """
     judged = read_judged(files.annotations, model)
+    if files.gamed is None and _knows(judged, settings):
+        files = files._replace(gamed=fetched_gamed())
     found = score_judged(judged, settings, files.gamed, files.weights, draws)
     made = made_of(files._asdict(), **found.result.made)
     return found._replace(result=found.result._replace(made=made))
@@ -130,6 +138,28 @@ def score_judged(
     result = _result(judged)._replace(made=made)
     found = AlpacaScore(judged.model, rate, controlled, error, length, result, whole)
     return found._replace(result=result._replace(summary=found.numbers()))
+
+
+def fetched_gamed() -> Path:
+    """Return the official gamed rows that were fetched, and say so.
+
+    Raises:
+        DataError: They were not.
+    """
+    path = find(GAMED).path
+    logger.info("lengths are controlled by %s, which was fetched", path)
+    return path
+
+
+def _knows(judged: Judged, settings: LengthControlSettings) -> bool:
+    """Return whether the official gamed rows are fetched, and are of these judgments' set."""
+    return (
+        is_fetched(GAMED)
+        and all(map(is_of_set, judged.prompts))
+        and judged.baseline == BASELINE
+        and int(np.isfinite(judged.preference_N).sum()) >= NUM_FOLDS
+        and (settings.solver == "exact" or find_spec("sklearn") is not None)
+    )
 
 
 def _warn(judged: Judged, rate: WinRate, settings: LengthControlSettings) -> None:
