@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 
@@ -17,6 +18,8 @@ from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.judging import Dialogues
 from inarch.evaluate.official import BenchmarkName, find
 from inarch.settings import PathSetting, Settings
+
+logger = logging.getLogger(__name__)
 
 _BENCHMARK: Mapping[Version, BenchmarkName] = {"v0.1": "arena_hard_v0.1", "v2": "arena_hard_v2"}
 
@@ -105,13 +108,8 @@ def open_baselines(
     for name in categories:
         official = BASELINES[version].get(name, BASELINES[version][""])
         of[name] = _opened(version, official, given.get(name))
-        known = of[name].answers
         own = [question.id for question in questions if question.category == name]
-        if known is not None and not any(question in known for question in own):
-            raise DataError(
-                f"found no answer of the baseline {of[name].model} to any of {len(own)} questions,"
-                f" such as {own[0]!r:.80}; give the answers to these questions"
-            )
+        _check_answers(of[name], own)
     return Baselines(of)
 
 
@@ -123,6 +121,22 @@ def _opened(version: Version, official: str, given: BaselineSettings | None) -> 
     answers = read_model_answers(file.path, benchmark)
     model = (given.name or answering_model(file.path, benchmark)) if given else official
     return Baseline(model, {q: turns[0] for q, turns in answers.items()}, file.sha256)
+
+
+def _check_answers(baseline: Baseline, questions: Sequence[str]) -> None:
+    if baseline.answers is None:
+        return
+    missing = [question for question in questions if question not in baseline.answers]
+    if len(missing) == len(questions):
+        raise DataError(
+            f"found no answer of the baseline {baseline.model} to any of {len(questions)}"
+            f" questions, such as {missing[0]!r:.80}; give its answers to these questions"
+        )
+    if missing:
+        logger.warning(
+            "the baseline %s has no answer to %d of %d questions, such as %s; they are not judged",
+            *(baseline.model, len(missing), len(questions), missing[0]),
+        )
 
 
 def _met(baseline: Baseline, answered: Mapping[str, Dialogues]) -> Baseline:

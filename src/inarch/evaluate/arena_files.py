@@ -198,11 +198,20 @@ def read_styles(path: Path) -> dict[tuple[str, str], Style]:
         counts = row.values.get("conv_metadata") or row.values.get("metadata") or row.values
         if not isinstance(counts, Mapping):
             raise DataError(f"{row.where}: found {counts!r:.80} for counts, expected an object")
-        summed = Row(row.where, {name: _summed(counts.get(name)) for name in _COUNTS})
         prompt = row.text("uid" if "uid" in row.values else "question_id")
         model = row.text("model" if "model" in row.values else "model_id")
-        found[prompt, model] = Style(*map(summed.number, _COUNTS))
+        found[prompt, model] = style_of(counts, row.where)
     return found
+
+
+def style_of(counts: Mapping[str, Any], where: str = "an answer") -> Style:
+    """Return the style that counts say, which may be by kind, such as levels of headers.
+
+    Raises:
+        DataError: One is absent.
+    """
+    summed = Row(where, {name: _summed(counts.get(name)) for name in _COUNTS})
+    return Style(*map(summed.number, _COUNTS))
 
 
 def _summed(count: Any) -> Any:

@@ -9,24 +9,36 @@ Differs: a request that fails for good is a game without a verdict, where v0.1 g
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+import numpy as np
 
 from inarch import __version__
 from inarch.errors import DataError
-from inarch.evaluate import arena
-from inarch.evaluate.arena_baselines import BaselineSettings, open_baselines
-from inarch.evaluate.arena_files import Judgment, from_judgments, write_judgments
+from inarch.evaluate.answer_style import style_counts
+from inarch.evaluate.arena import ArenaSettings, results
+from inarch.evaluate.arena_baselines import open_baselines
+from inarch.evaluate.arena_files import (
+    Judgment,
+    from_judgments,
+    style_of,
+    write_judgments,
+)
 from inarch.evaluate.arena_prompts import check_prompts
+from inarch.evaluate.arena_protocol import (
+    ArenaV01Protocol,
+    ArenaV2Protocol,
+    given_baselines,
+    questions_of,
+)
+from inarch.evaluate.arena_style import Style, StyleScores, score_with_style
 from inarch.evaluate.arena_verdicts import RULES, Version, has_label, pair_outcomes
 from inarch.evaluate.benchmark_answers import write_model_answers
-from inarch.evaluate.benchmark_questions import Question, read_questions
+from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.judge_prompts import read_judge_prompts
 from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, JudgeOptions, Ruling
 from inarch.evaluate.official import find
@@ -35,9 +47,6 @@ from inarch.io.endpoints import Reply
 from inarch.io.files import make_folder
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
-from inarch.settings import PathSetting, Settings
-
-logger = logging.getLogger(__name__)
 
 GO_ON = "continue your judgment and finish by outputting a final verdict label"
 """What v0.1 asks a judge that gave no label."""
@@ -47,43 +56,6 @@ _SHORT = 16
 """Hexadecimal digits of a digest in a record."""
 _SHOWN = 200
 """Characters of a judge's words that a message repeats."""
-
-
-class _ArenaProtocol(Settings):
-    """What both versions share."""
-
-    short: ClassVar[str] = "name"
-
-    questions: PathSetting | None = None
-    """A ``question.jsonl``; by default the official one."""
-    prompts: PathSetting | None = None
-    """YAML with ``system_prompt``, a text or one per category, and ``prompt_template``; by default
-    the official ones."""
-    temperature: NonNegativeFloat = 0.0
-    """Of the judge."""
-
-
-class ArenaV01Protocol(_ArenaProtocol):
-    """Arena-Hard v0.1: 500 questions, against gpt-4-0314."""
-
-    name: Literal["arena_hard_v0.1"] = "arena_hard_v0.1"
-    max_tokens: PositiveInt = 4096
-    """Of each reply of the judge."""
-    baseline: BaselineSettings | None = None
-    """Whom models meet; by default gpt-4-0314."""
-
-
-class ArenaV2Protocol(_ArenaProtocol):
-    """Arena-Hard v2: 500 hard prompts and 250 of creative writing, each with a baseline."""
-
-    name: Literal["arena_hard_v2"] = "arena_hard_v2"
-    max_tokens: PositiveInt = 16000
-    """Of each reply of the judge."""
-    categories: tuple[str, ...] = ()
-    """Only these, of ``hard_prompt`` and ``creative_writing``; by default all."""
-    baselines: dict[str, BaselineSettings] = Field(default_factory=dict)
-    """Whom models meet, by category; by default o3-mini-2025-01-31 for ``hard_prompt`` and
-    gemini-2.0-flash-001 for ``creative_writing``."""
 
 
 class ArenaBenchmark(Benchmark):
@@ -96,12 +68,12 @@ class ArenaBenchmark(Benchmark):
         self.options = JudgeOptions(settings.temperature, settings.max_tokens)
         self.num_asks = RULES[self.version].attempts
         asked = find(f"{self.name}/question.jsonl", settings.questions)
-        self.questions = _read_questions(asked.path, settings)
+        self.questions = questions_of(asked.path, settings)
         self._num_all = len(self.questions)
         prompts = read_judge_prompts(self.name, settings.prompts)
         given = settings.prompts.name if settings.prompts else ""
         self._prompts = check_prompts(prompts, self.version, given or "the official file")
-        self._baselines = open_baselines(self.version, self.questions, _baselines(settings))
+        self._baselines = open_baselines(self.version, self.questions, given_baselines(settings))
         for category in self._baselines.of:
             self._prompts.messages(category, "", "", "")
         self._names = {
@@ -135,23 +107,14 @@ class ArenaBenchmark(Benchmark):
         """
         if model in self._baselines.models():
             return []
-        found, without = [], 0
+        found = []
         for question in self.questions:
-            other = self._baselines.answer(question)
-            if other is None:
-                without += 1
-            elif question.id in dialogues:
-                own = dialogues[question.id][0]
-                for first, pair in ((False, (other, own)), (True, (own, other))):
-                    text = question.turns[0]
-                    asked = self._prompts.messages(question.category, text, *pair)
-                    found.append(Case(question.id, "", asked, model_first=first))
-        if without:
-            logger.warning(
-                "%d of %d questions have no answer of the baseline, and are not judged",
-                without,
-                len(self.questions),
-            )
+            other, own = self._baselines.answer(question), dialogues.get(question.id)
+            if other is None or own is None:
+                continue
+            for first, pair in ((False, (other, own[0])), (True, (own[0], other))):
+                asked = self._prompts.messages(question.category, question.turns[0], *pair)
+                found.append(Case(question.id, "", asked, model_first=first))
         return found
 
     def follow_up(self, case: Case, replies: Sequence[Reply]) -> tuple[Message, ...] | None:
@@ -239,7 +202,7 @@ class ArenaBenchmark(Benchmark):
             "n_left_out": len(self.questions) - len(rows),
             "failures": dict(failures.most_common()),
         }
-        [found] = arena.results(from_judgments(rows, self.version), made=made)
+        [found] = results(from_judgments(rows, self.version), made=made)
         own = {question: len(turns[0]) for question, turns in judged.dialogues.items()}
         other = {q.id: len(self._baselines.answer(q) or "") for q in self.questions}
         scores = tuple(
@@ -249,15 +212,38 @@ class ArenaBenchmark(Benchmark):
         return found._replace(protocol=self._record(found.protocol), scores=scores)
 
     def leaderboard(
-        self, judged: Sequence[JudgedModel], settings: arena.ArenaSettings
-    ) -> dict[str, arena.ArenaScore]:
-        """Return the scores of all models by one judge, best first, the baseline among them.
+        self, judged: Sequence[JudgedModel], settings: ArenaSettings
+    ) -> dict[str, StyleScores]:
+        """Return, by category, all models' scores by one judge with style held equal.
+
+        What style is worth is learnt from all models together, so a score depends on which there
+        are. Categories are apart, as each has a baseline of its own.
+
+        Args:
+            judged: The models, best without constant answers.
+            settings: What is controlled.
 
         Raises:
-            DataError: They are of several judges, or no verdict counts.
+            DataError: They are of several judges, no verdict counts, or nothing is controlled.
         """
+        styles: dict[tuple[str, str], Style] = {}
+        for question in self.questions:
+            answers = {one.model: one.dialogues.get(question.id, ()) for one in judged}
+            other = self._baselines.answer(question)
+            answers[self._baselines.of[question.category].model] = () if other is None else (other,)
+            for model, own in answers.items():
+                for answer in own:
+                    styles[question.id, model] = style_of(style_counts(answer))
         rows = [row for one in judged for row in self.judgments(one)]
-        return arena.score_battles(from_judgments(rows, self.version), settings)
+        battles = from_judgments(rows, self.version)
+        found = {}
+        for category in dict.fromkeys(battles.categories):
+            own_N = np.array([name == category for name in battles.categories])
+            part = battles.only(own_N)._replace(
+                baseline_of={category: battles.baseline_of[category]}
+            )
+            found[category] = score_with_style(part, styles, settings)
+        return found
 
     def _words(self, replies: Sequence[Reply]) -> str:
         """Return all that a judge wrote in a game, as official files have it."""
@@ -279,38 +265,6 @@ class ArenaBenchmark(Benchmark):
         return known.model_copy(
             update={"data": data, "prompts": told["prompts"], "judging": judging}
         )
-
-
-def _baselines(settings: ArenaV01Protocol | ArenaV2Protocol) -> dict[str, BaselineSettings]:
-    if isinstance(settings, ArenaV2Protocol):
-        return settings.baselines
-    return {"": settings.baseline} if settings.baseline else {}
-
-
-def _read_questions(
-    path: Path, settings: ArenaV01Protocol | ArenaV2Protocol
-) -> tuple[Question, ...]:
-    """Return the questions of the chosen categories.
-
-    Raises:
-        DataError: One has several turns, or none is of a category.
-    """
-    questions = read_questions(path, settings.name)
-    long = next((question for question in questions if len(question.turns) > 1), None)
-    if long is not None:
-        raise DataError(
-            f"{path}: found the question {long.id!r:.80} of {len(long.turns)} turns; expected one"
-        )
-    if isinstance(settings, ArenaV01Protocol) or not settings.categories:
-        return questions
-    known = dict.fromkeys(question.category for question in questions)
-    for name in settings.categories:
-        if name not in known:
-            raise DataError(
-                f"{path}: found no question of the category {name!r}, but of {', '.join(known)};"
-                " choose among these"
-            )
-    return tuple(question for question in questions if question.category in settings.categories)
 
 
 def _no_verdict(judged: JudgedModel) -> str:

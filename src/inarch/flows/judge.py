@@ -16,8 +16,9 @@ from typing import Any
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate.agreement import pooled_agreement
+from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
-from inarch.evaluate.judge_arena import ArenaBenchmark, ArenaV01Protocol, ArenaV2Protocol
+from inarch.evaluate.judge_arena import ArenaBenchmark
 from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
 from inarch.evaluate.judging import Benchmark, Dialogues, JudgedModel
 from inarch.evaluate.protocol import Result, save_results

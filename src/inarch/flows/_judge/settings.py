@@ -4,8 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
-from inarch.evaluate.judge_arena import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_mt_bench import MtBenchProtocol
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
