@@ -263,6 +263,31 @@ def test_arena_without_categories(arena, inarch_says):
     assert "the file has no categories; leave --category out" in " ".join(said.split())
 
 
+def test_battles_without_a_baseline(inarch_says, tmp_path):
+    path = tmp_path / "battles.jsonl"
+    keys = ("question_id", "model_a", "model_b", "winner")
+    rows = [
+        (f"q{q}", a, b, "model_a" if q % 4 else "model_b")
+        for q in range(12)
+        for a, b in (("x", "y"), ("y", "z"), ("z", "x"))
+    ]
+    path.write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows))
+    code, printed, _ = inarch_says("evaluate", "arena", "--battles", path, "--json")
+    found = json.loads(printed)
+    assert code == 0
+    # in a circle all are equal
+    assert [row["score"] for row in found.values()] == pytest.approx([50, 50, 50])
+    assert found["x"].keys() >= {"score", "lower", "upper", "n_prompts", "elo", "finite"}
+    given = ("evaluate", "arena", "--battles", path, "--anchor")
+    code, printed, _ = inarch_says(*given, "y")
+    assert code == 0
+    assert "would win against y" in printed
+    code, _, said = inarch_says(*given, "y", "--baseline", "x", "--out", tmp_path)
+    assert code == 2
+    assert "--baseline, --out: no effect" in said
+    assert inarch_says(*given, "w")[0] == 2
+
+
 def test_mtbench(inarch_says, tmp_path):
     path = tmp_path / "j.csv"
     path.write_text("question_id,model,turn,score\n81,m,1,8\n81,m,2,4\n101,m,1,3\n")

@@ -1,6 +1,7 @@
 """The verb ``evaluate``: published benchmarks, scored from what a judge wrote; comparisons."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -116,15 +117,34 @@ def arena(  # noqa: PLR0913  (a flag each)
     style: Annotated[
         Path | None, typer.Option("--style", help="CSV of counts, or the official answers.")
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", help="Rate all by Bradley-Terry, and this model at 50."),
+    ] = None,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Arena-Hard: scores against the baseline, from both games of each prompt."""
-    from inarch.cli.show_evaluate import show_arena
+    """Arena-Hard: scores against the baseline; Bradley-Terry's where no model is in all battles."""
+    from inarch.cli.show_evaluate import show_arena, show_strengths
     from inarch.evaluate.arena import ArenaSettings
     from inarch.evaluate.arena_score import ArenaChoice, score_arena
+    from inarch.evaluate.bradley_terry import numbers, rate
+    from inarch.evaluate.pairings import pairings_without_baseline, read_pairings
     from inarch.evaluate.protocol import save_results
 
+    apart = anchor is None and baseline is None
+    pairings = pairings_without_baseline(battles) if apart else None
+    pairings = read_pairings(battles) if anchor is not None else pairings
+    if pairings:
+        against = {"--baseline": baseline, "--protocol": protocol, "--category": category}
+        dead = against | {"--style": style, "--out": out, "--intervals": intervals == "rows"}
+        _refuse(dead, "Bradley-Terry rates all battles together, against no baseline")
+        strengths = rate(pairings, anchor)
+        if as_json:
+            typer.echo(json.dumps(numbers(strengths), ensure_ascii=False))
+        else:
+            show_strengths(strengths, anchor)
+        return
     if (style is None) != (control == "none"):
         raise SettingsError("--style and --control need each other; give both, or leave both out")
     settings = ArenaSettings(intervals=intervals, control=control)
@@ -286,6 +306,13 @@ def compare(  # noqa: PLR0913  (a flag each)
             typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
         else:
             show_comparison(found)
+
+
+def _refuse(flags: Mapping[str, object], reason: str) -> None:
+    """Refuse the flags that are given."""
+    given = ", ".join(name for name, value in flags.items() if value)
+    if given:
+        raise SettingsError(f"{given}: no effect, as {reason}; leave it out")
 
 
 def _number_or_cv(text: str) -> float | str:

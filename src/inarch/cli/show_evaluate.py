@@ -12,6 +12,7 @@ from inarch.cli.show import output
 if TYPE_CHECKING:
     from inarch.evaluate.alpaca_score import AlpacaScore
     from inarch.evaluate.arena_score import ArenaLeaderboard
+    from inarch.evaluate.bradley_terry import Strength
     from inarch.evaluate.compare import Comparison, Difference
     from inarch.evaluate.controlled import ControlledDifference
     from inarch.evaluate.mt_bench import MtScore
@@ -58,6 +59,19 @@ def show_arena(found: "ArenaLeaderboard") -> None:
     if found.coefficients:
         parts = [f"{name} {weight:+.3f}" for name, weight in found.coefficients.items()]
         output.print(f"style, per standard deviation: {', '.join(parts)}", highlight=False)
+
+
+def show_strengths(found: Mapping[str, "Strength"], anchor: str | None) -> None:
+    """Print strengths, best first."""
+    whom = anchor or "a model of mean strength"
+    numbers = ("score", "interval", "Elo", "prompts", "battles")
+    table = _table("", "model", *numbers)
+    for model, row in found.items():
+        interval = f"{row.lower:.1f} to {row.upper:.1f}"
+        elo = f"{row.elo:.0f}" if row.finite else f"({row.elo:.0f})"
+        counts = str(row.n_prompts), str(row.n_battles)
+        table.add_row(Text(model), f"{row.score:.2f}", interval, elo, *counts)
+    output.print(Text(f"Bradley-Terry, % that a model would win against {whom}"), table, sep="\n")
 
 
 def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
