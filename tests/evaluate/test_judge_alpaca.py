@@ -497,6 +497,7 @@ def test_what_was_fetched_is_used_where_it_fits(tmp_path, eval_data, monkeypatch
     assert lc_of(4) is None
     assert "length control needs 5 preferences" in caplog.text
     monkeypatch.setattr("inarch.evaluate.judge_alpaca.find_spec", lambda name: None)
+    assert opened(tmp_path, few).gamed is None
     with pytest.raises(MissingExtra, match="scikit-learn"):
-        opened(tmp_path, few)
+        opened(tmp_path, few, c=2.5)
     assert opened(tmp_path, few, solver="exact").gamed is not None

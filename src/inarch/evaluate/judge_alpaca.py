@@ -31,7 +31,7 @@ from inarch.evaluate.alpaca import ANNOTATOR, BASELINE, is_swapped, preference
 from inarch.evaluate.alpaca_files import judged as judged_rows
 from inarch.evaluate.alpaca_files import read_gamed, write_annotations
 from inarch.evaluate.alpaca_rulings import annotate, judge_names
-from inarch.evaluate.alpaca_score import score_judged
+from inarch.evaluate.alpaca_score import GAMED, score_judged
 from inarch.evaluate.benchmark_answers import answering_model, read_model_answers
 from inarch.evaluate.benchmark_questions import Question, read_questions, with_baseline
 from inarch.evaluate.judge_prompts import JudgePrompts, read_judge_prompts
@@ -47,7 +47,6 @@ from inarch.settings import PathSetting
 logger = logging.getLogger(__name__)
 
 QUESTIONS = "alpaca_eval2/alpaca_eval_gpt4_baseline.json"
-GAMED = "alpaca_eval2/df_gamed.csv"
 JUDGE = "gpt-4-1106-preview"
 """Of the published numbers; its maker has retired it."""
 TEXT_TOKENS = 16
@@ -298,13 +297,14 @@ def _gamed(
         return None
     if not asked and not (baseline == BASELINE and official.is_fetched(GAMED)):
         return None
+    if settings.solver == "liblinear" and find_spec("sklearn") is None:
+        missing = "length control needs scikit-learn: pip install 'inarch[evaluate]'; or set"
+        if asked:
+            raise MissingExtra(f"{missing} protocol.solver to exact")
+        logger.warning("%s protocol.solver to exact; left out", missing)
+        return None
     found = official.find(GAMED, settings.gamed)
     read_gamed(found.path)
-    if settings.solver == "liblinear" and find_spec("sklearn") is None:
-        raise MissingExtra(
-            "protocol.solver: liblinear needs scikit-learn, which is not installed:"
-            " pip install 'inarch[evaluate]'; or set it to exact"
-        )
     if baseline != BASELINE:
         logger.warning("length control knows %s, and is told of %s", BASELINE, baseline)
     return found
