@@ -1,7 +1,6 @@
 """Results on disk: read as they were written, refused where something is wrong; what fills them."""
 
 import json
-import math
 
 import pytest
 
@@ -185,7 +184,7 @@ def test_mt_bench_keeps_the_averages_and_what_is_invalid():
         Rating(101, "reasoning", "m", 1, 3.0, "j"),
         Rating(81, "writing", "none", 1, INVALID, "j"),
     ]
-    (found,) = mt_results(ratings, "gpt-4", {"inarch": "1"})  # none has no rating at all
+    (found,) = mt_results(ratings, "gpt-4", made={"inarch": "1"})  # none has no rating at all
     assert (found.model, found.protocol.references) == ("m", "gpt-4")
     assert found.summary["average"] == 5.5
     assert found.summary["turn_2"] is None

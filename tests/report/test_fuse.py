@@ -6,7 +6,6 @@ import pytest
 
 from inarch import report
 from inarch.errors import DataError
-from inarch.evaluate.protocol import ProtocolRecord, Result, save_results
 
 
 def test_the_numbers_are_those_of_the_folder(fuse_run, page):
@@ -125,7 +124,7 @@ def test_a_refusal_names_all_that_have_pages(tmp_path, files):
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as told:
         report.build(tmp_path)
-    verbs = ("fuse", "merge", "merge search", "prune", "demo")
+    verbs = ("fuse", "merge", "merge search", "prune", "evaluate", "demo")
     for verb in (*verbs, "spans train", "spans score", "spans screen"):
         assert f"`inarch {verb}`" in str(told.value)
     assert "its numbers" not in str(told.value)
@@ -138,12 +137,6 @@ def test_folders_without_a_page_say_where_their_numbers_are(tmp_path):
     (aligned / "metrics.jsonl").write_text("")
     with pytest.raises(DataError, match=f"numbers are in {aligned}/metrics.jsonl; reports exist"):
         report.build(aligned)
-    result = Result(ProtocolRecord(benchmark="mt_bench", version="1", score="rating"), "m", ())
-    for folder in (tmp_path / "scores", tmp_path / "likelihood" / "byte"):
-        save_results(folder, [result])
-    for folder in (tmp_path / "scores", tmp_path / "likelihood"):
-        with pytest.raises(DataError, match=r"evaluate compare A.json B.json` tells"):
-            report.build(folder)
 
 
 def test_an_absent_folder_is_not_made(tmp_path):

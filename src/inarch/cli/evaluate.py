@@ -181,7 +181,7 @@ def mtbench(
     found = score_ratings(ratings)
     if out:
         made = made_of({"judgments": judgments, "questions": questions})
-        save_results(out, results(ratings, references, made))
+        save_results(out, results(ratings, references, found, made))
     if as_json:
         numbers = {model: score._asdict() for model, score in found.items()}
         typer.echo(json.dumps(numbers, ensure_ascii=False))

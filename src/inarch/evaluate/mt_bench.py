@@ -90,6 +90,7 @@ def score_ratings(ratings: Sequence[Rating]) -> dict[str, MtScore]:
 def results(
     ratings: Sequence[Rating],
     references: str = "",
+    scores: Mapping[str, MtScore] | None = None,
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Result]:
     """Return the mean rating per question of each model that has any, to compare.
@@ -97,6 +98,7 @@ def results(
     Args:
         ratings: Of all models.
         references: Which answers the judge was shown.
+        scores: What is told of each model; by default that of `score_ratings`.
         made: How the ratings came about.
     """
     record = ProtocolRecord(
@@ -107,11 +109,11 @@ def results(
         references=references,
     )
     found = []
-    for model, told in score_ratings(ratings).items():
-        scores = _by_question([rating for rating in ratings if rating.model == model])
-        if scores:
+    for model, told in (score_ratings(ratings) if scores is None else scores).items():
+        rows = _by_question([rating for rating in ratings if rating.model == model])
+        if rows:
             about = {**made, "n_invalid": told.n_invalid}
-            found.append(Result(record, model, tuple(scores), told._asdict(), about))
+            found.append(Result(record, model, tuple(rows), told._asdict(), about))
     return found
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.protocol import FORMAT
 from inarch.io.runs import MANIFEST
 from inarch.report._demo import demo_page
 from inarch.report._diff import diff_page
+from inarch.report._evaluate import evaluate_page, evaluations
 from inarch.report._fuse import fuse_page
 from inarch.report._merge import explain_page, merge_page
 from inarch.report._page import Page, write
@@ -44,7 +44,7 @@ _ABOUT_SPANS: dict[str, Callable[[Run, Look], Page]] = {
 """By stage."""
 _COMMANDS = (
     "`inarch fuse`, `inarch merge`, `inarch merge search`, `inarch prune`, `inarch spans train`,"
-    " `inarch spans score`, `inarch spans screen` and `inarch demo`"
+    " `inarch spans score`, `inarch spans screen`, `inarch evaluate` and `inarch demo`"
 )
 """Those whose folders have a page."""
 
@@ -57,7 +57,8 @@ def build(
     Plots go to ``plots`` in the run folder, as SVG; the page holds its own copies.
 
     Args:
-        run: Folder of `inarch demo`, `fuse`, `merge`, `prune`, or `spans train`, `score`, `screen`.
+        run: Folder of `inarch demo`, `fuse`, `merge`, `prune`, `evaluate`, or `spans train`,
+            `score`, `screen`.
         out: The page; by default ``report.html`` in the run folder.
         settings: Its title, and what it shows of posts.
 
@@ -124,15 +125,13 @@ def _page_of(folder: Path) -> Page:
             return search_page(folder)
         if stage == "prune":
             return prune_page(folder, run.manifest)
+    if folder.is_dir() and (paths := evaluations(folder)):
+        return evaluate_page(folder, paths)
+    if (folder / MANIFEST).is_file():
+        stage = read_json(folder / MANIFEST).get("stage")
         raise DataError(
             f"{folder} is a folder of the stage {stage!r}, which has no page{_numbers_in(folder)}; "
             f"reports exist for {_COMMANDS}. Name the folder that was given to them as --out"
-        )
-    if any(FORMAT in _start(path) for path in _evaluations(folder)):
-        raise DataError(
-            f"{folder} holds results of `inarch evaluate`, which have no page; their numbers are "
-            "what that command prints, and `inarch evaluate compare A.json "
-            f"B.json` tells their differences; reports exist for {_COMMANDS}"
         )
     raise DataError(
         f"{folder}: {_found(folder)}, expected a run folder of {_COMMANDS}: one with "
@@ -145,16 +144,6 @@ def _numbers_in(folder: Path) -> str:
     """Return where a run without a page keeps its metrics, as the end of a sentence."""
     paths = sorted(folder.rglob(METRICS), key=lambda path: (len(path.parts), path))
     return f"; its numbers are in {', '.join(map(str, paths[:3]))}" if paths else ""
-
-
-def _evaluations(folder: Path) -> list[Path]:
-    paths = (*folder.glob("*.json"), *folder.glob("*/*.json"))
-    return [path for path in paths if path.is_file()]
-
-
-def _start(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(100)
 
 
 def _found(folder: Path) -> str:

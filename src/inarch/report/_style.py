@@ -37,6 +37,8 @@ svg .context { stroke: var(--rule); stroke-width: 1.5; }
 svg .label0 { fill: var(--accent); } svg .label1 { fill: var(--second); }
 svg .label2 { fill: var(--soft); }
 svg .cell.quiet { fill: var(--quiet); fill-opacity: .55; } svg .thin { stroke-width: 1; }
+svg .interval { stroke-width: 2.5; opacity: .6; } svg .cell.pale { fill-opacity: .5; }
+svg .whisker { stroke: var(--text); } svg .best { stroke: var(--second); stroke-width: 2; }
 svg circle.few { fill: var(--card); stroke: var(--accent); stroke-width: 1.5; fill-opacity: 1; }
 """
 
@@ -65,7 +67,8 @@ th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px sol
   overflow-wrap: normal; vertical-align: top; }
 thead th { color: var(--soft); font-weight: 500; } tbody th { font-weight: 500; }
 th:first-child { text-align: left; }
-.words td { text-align: left; } .long td { overflow-wrap: anywhere; }
+.words :is(th, td) { text-align: left; } .long td { overflow-wrap: anywhere; }
+.whole td { white-space: nowrap; }
 b.plus { color: var(--accent); } b.minus { color: var(--second); }
 details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
 .tokens { line-height: 2.1; margin: 0; }

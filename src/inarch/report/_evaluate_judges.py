@@ -1,0 +1,193 @@
+"""The part of a page about judges: how far each is to be trusted, and how far they agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from inarch.errors import DataError
+from inarch.evaluate.agreement import Agreement, agreement, pooled_agreement
+from inarch.evaluate.protocol import ProtocolRecord, Result
+from inarch.report._evaluate_scales import title_of
+from inarch.report._html import table
+from inarch.report._page import Part, fold, heading, paragraph, slug
+from inarch.report._svg import Figure, heat
+from inarch.report._words import count, percent, signed
+
+_OF_JUDGE = ("judge", "judging", "prompts")
+"""Fields of a protocol record in which two judges of the same answers may differ."""
+
+
+_JUDGED = ("alpaca_eval2", "arena_hard", "mt_bench")
+
+
+class _Pair(NamedTuple):
+    """Two judges and what both have judged."""
+
+    a: str
+    b: str
+    title: str
+    """Of the benchmark."""
+    results: tuple[tuple[Result, Result], ...]
+    """By model."""
+
+
+CANARY = "null answer"
+"""What `inarch evaluate judge` calls the model that always answers the same."""
+
+
+def trust_parts(told: Mapping[str, Any]) -> list[Part]:
+    """Return what a live run notes of its judges in ``judging.json``.
+
+    Raises:
+        DataError: It is something else.
+    """
+    try:
+        rows = [_trust(name, about) for name, about in told["judges"].items()]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"judging.json: {error} is missing or something else") from None
+    return [
+        heading("Judges"),
+        table(("judge", *_TRUST), rows, "Judges"),
+        paragraph(
+            "Both orders: on how many prompts the judge names the same winner when the answers"
+            " change places. First place: what being shown first adds to a model's chance, in"
+            " points. A constant answer must stay below what is in brackets, or the judge is not to"
+            " be trusted.",
+            kind="note",
+        ),
+    ]
+
+
+_TRUST = (
+    *("calls itself", "cases", "no verdict", "both orders", "first place", "95 % interval"),
+    *("constant answer", "replies", "cost"),
+)
+
+
+def _trust(name: str, about: Mapping[str, Any]) -> tuple[str, ...]:
+    order, canary, spent = about["order"] or {}, about.get("canary"), about["spent"]
+    models = about["models"].values()
+    share = order.get("consistent_frac")
+    bias = [signed(100 * order[key]) for key in ("first_bias", "lower", "upper")] if order else []
+    return (
+        name,
+        str(about["model"]),
+        *(count(sum(model[key] for model in models)) for key in ("n_cases", "n_invalid")),
+        "–" if share is None else percent(share),
+        *((bias[0], f"{bias[1]} to {bias[2]}") if bias else ("–", "–")),
+        f"{canary['score']:.1f} ({canary['must_be_below']:.1f})" if canary else "–",
+        count(spent["num_replies"]),
+        "–" if spent["cost"] is None else f"{spent['cost']:.2f}",
+    )
+
+
+def judges_parts(results: Sequence[Result]) -> list[Part]:
+    """Return how far judges agree, nothing where no answers have two judges."""
+    pairs = list(_pairs(results))
+    if not pairs:
+        return []
+    found = [pooled_agreement(pair.results) for pair in pairs]
+    parts: list[Part] = [
+        heading("Agreement of judges"),
+        paragraph(
+            "On the same answers. Kappa is the agreement beyond what two judges with these habits"
+            " would have by chance: 0 none, 1 all.",
+            kind="note",
+        ),
+        table(_HEAD, list(map(_row, pairs, found)), "Agreement of judges"),
+        tuple(map(_matrix, pairs, found)),
+    ]
+    single = [
+        (f"{a.model}: {pair.a} and {pair.b}", *_numbers(agreement(a, b)))
+        for pair in pairs
+        for a, b in pair.results
+    ]
+    if len(single) > len(pairs):
+        parts.append(fold("By model", table(_HEAD, single, "Agreement of judges, by model")))
+    return parts
+
+
+_HEAD = ("judges", "prompts", "agree", "kappa", "95 % interval", "correlation", "apart by")
+
+
+def _row(pair: _Pair, found: Agreement) -> tuple[str, ...]:
+    return f"{pair.title}: {pair.a} and {pair.b}", *_numbers(found)
+
+
+def _numbers(found: Agreement) -> tuple[str, ...]:
+    lower, upper = found.kappa_lower, found.kappa_upper
+    between = "–" if lower is None or upper is None else f"{_two(lower)} to {_two(upper)}"
+    return (
+        count(found.n),
+        percent(found.agree_frac),
+        _two(found.kappa),
+        between,
+        _two(found.correlation),
+        _two(found.mean_abs_difference),
+    )
+
+
+def _matrix(pair: _Pair, found: Agreement) -> Figure:
+    title = f"{pair.a} (rows) and {pair.b} (columns), % of prompts"
+    shares = [[cell / found.n for cell in row] for row in found.table]
+    alt = f"{title}. " + "; ".join(
+        f"{row} and {column} {100 * share:.0f}"
+        for row, line in zip(found.labels, shares, strict=True)
+        for column, share in zip(found.labels, line, strict=True)
+        if share
+    )
+    name = f"judges-{slug(pair.a)}-{slug(pair.b)}"
+    return heat((name, title, alt), found.labels, found.labels, shares)
+
+
+def _pairs(results: Sequence[Result]) -> Iterator[_Pair]:
+    """Yield every two judges that have judged the same answers."""
+    judged = [result for result in results if _of_one_judge(result)]
+    for same in _by(judged, lambda record: _part(record, of_judge=False)):
+        judges = _by(same, lambda record: _part(record, of_judge=True))
+        names = _names([some[0].protocol for some in judges])
+        by_model = [{result.model: result for result in reversed(some)} for some in judges]
+        title = title_of(same[0].protocol.model_copy(update={"judge": ""}))
+        for (a, one), (b, other) in combinations(zip(names, by_model, strict=True), 2):
+            both = [(one[model], other[model]) for model in one if model in other]
+            shared = tuple(pair for pair in both if _meet(*pair))
+            if shared:
+                yield _Pair(a, b, title, shared)
+
+
+def _of_one_judge(result: Result) -> bool:
+    is_mean = isinstance(result.made.get("judges"), list)
+    return result.protocol.benchmark in _JUDGED and result.model != CANARY and not is_mean
+
+
+def _by(results: Sequence[Result], key: Callable[[ProtocolRecord], str]) -> list[list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(key(result.protocol), []).append(result)
+    return list(found.values())
+
+
+def _part(record: ProtocolRecord, *, of_judge: bool) -> str:
+    found = {k: v for k, v in record.model_dump().items() if (k in _OF_JUDGE) == of_judge}
+    return json.dumps(found)
+
+
+def _names(judges: Sequence[ProtocolRecord]) -> list[str]:
+    """Return what each judge is called, with how it is asked where names alone do not tell."""
+    names = [record.judge or "unknown" for record in judges]
+    more = [" ".join(filter(None, [record.judging, record.prompts])) for record in judges]
+    return [
+        f"{name} ({how})" if names.count(name) > 1 and how else name
+        for name, how in zip(names, more, strict=True)
+    ]
+
+
+def _meet(a: Result, b: Result) -> bool:
+    return not {row.prompt for row in a.scores}.isdisjoint(row.prompt for row in b.scores)
+
+
+def _two(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")

@@ -1,0 +1,156 @@
+"""A plot of what models got over how long their answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from inarch.report._evaluate_plots import brief, px, rule, shown_name, text
+from inarch.report._html import Markup, join, tag
+from inarch.report._svg import WIDTH, Figure, ticks
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, WIDTH - 14, 34, 234
+"""Ends of the axes."""
+_KEY = 17
+"""Height of a line of the key."""
+_RADIUS = 4.5
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+class Point(NamedTuple):
+    """A model among others."""
+
+    name: str
+    length: float
+    """Mean characters of its answers."""
+    score: float
+    controlled: float | None
+    """The score with length held equal."""
+
+
+class Axes(NamedTuple):
+    """What the plot shows."""
+
+    score: str
+    """Name of the score, with its unit."""
+    controlled: str
+    """Name of the score with length held equal."""
+    extent: tuple[float, float]
+    """Scores at the ends of the upright axis."""
+    baseline: float | None
+    """Mean length of the answers that the others are compared with."""
+
+
+class _Place(NamedTuple):
+    """A point in pixels."""
+
+    x: float
+    score: float
+    controlled: float | None
+
+
+def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axes) -> Figure:
+    """Return a plot of scores over mean lengths; points are numbered, a key below says whose.
+
+    A dot is a model's score, a ring what it is with length held equal; a line joins the two.
+
+    Args:
+        figure: Name, title and alternative text.
+        points: In the order of their numbers.
+        axes: What is shown.
+    """
+    low, high = axes.extent
+    lengths = ticks(0, max(*(p.length for p in points), axes.baseline or 0, 1), beyond=True)
+
+    def x(length: float) -> float:
+        return _LEFT + length / lengths[-1] * (_RIGHT - _LEFT)
+
+    def y(score: float) -> float:
+        return _BOTTOM - (score - low) / (high - low) * (_BOTTOM - _TOP)
+
+    places = [
+        _Place(x(p.length), y(p.score), None if p.controlled is None else y(p.controlled))
+        for p in points
+    ]
+    body = [text(0, 12, axes.score, "axis")]
+    for t in ticks(low, high):
+        body += [
+            rule(_LEFT, _RIGHT, y(t), y(t), "grid"),
+            text(_LEFT - 6, y(t) + 4, brief(t), "axis end"),
+        ]
+    for t in lengths:
+        side = "end" if x(t) > WIDTH - 24 else "middle"
+        body.append(text(x(t), _BOTTOM + 17, brief(t), f"axis {side}"))
+    body.append(text((_LEFT + _RIGHT) / 2, _BOTTOM + 33, "characters per answer", "axis middle"))
+    if axes.baseline is not None:
+        at = x(axes.baseline)
+        side = "end" if at > WIDTH / 2 else "start"
+        body += [
+            rule(at, at, _TOP - 4, _BOTTOM, "curve line2"),
+            text(at, _TOP - 8, "baseline", f"axis {side}"),
+        ]
+    for point, place in zip(points, places, strict=True):
+        body += _marks(point, place)
+    body += _numbers(places)
+    key = _key(points, axes)
+    return Figure(*figure, _BOTTOM + 44 + _KEY * len(key), join([*body, *key]))
+
+
+def _marks(point: Point, place: _Place) -> list[Markup]:
+    told = f"{point.name}: {point.score:.1f} with {point.length:,.0f} characters"
+    marks = []
+    if place.controlled is not None:
+        told += f"; {point.controlled:.1f} with length held equal"
+        ring = {"cx": px(place.x), "cy": px(place.controlled), "r": _RADIUS, "class_": "few"}
+        marks += [
+            rule(place.x, place.x, place.score, place.controlled, "span strong"),
+            tag("circle", tag("title", told), **ring),
+        ]
+    dot = {"cx": px(place.x), "cy": px(place.score), "r": _RADIUS, "class_": "strong"}
+    return [*marks, tag("circle", tag("title", told), **dot)]
+
+
+def _numbers(places: Sequence[_Place]) -> list[Markup]:
+    """Return the number of each point beside it, where it hides neither a mark nor a number."""
+    taken = [
+        (p.x - _RADIUS, at - _RADIUS, p.x + _RADIUS, at + _RADIUS)
+        for p in places
+        for at in (p.score, p.controlled)
+        if at is not None
+    ]
+    found = []
+    for number, place in enumerate(places, 1):
+        wide, high = 6.5 * len(str(number)), 9.0
+        sides = [
+            (place.x + dx, place.score + dy)
+            for dx, dy in ((7, 4), (-7 - wide, 4), (-wide / 2, -8), (-wide / 2, 8 + high))
+        ]
+        boxes: list[Box] = [(left, foot - high, left + wide, foot) for left, foot in sides]
+        free = [box for box in boxes if not any(_touch(box, other) for other in taken)]
+        box = (free or boxes)[0]
+        taken.append(box)
+        found.append(text(box[0], box[3], str(number), "axis"))
+    return found
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _key(points: Sequence[Point], axes: Axes) -> list[Markup]:
+    y = _BOTTOM + 54.0
+    lines: list[Markup] = []
+
+    def add(mark: Markup, words: str) -> None:
+        at = y + _KEY * len(lines)
+        moved = tag("g", mark, transform=f"translate(0 {px(at)})")
+        lines.append(join([moved, shown_name(22, at, words, WIDTH - 24, "axis")]))
+
+    add(tag("circle", cx=8, cy=-4, r=_RADIUS, class_="strong"), axes.score)
+    if any(point.controlled is not None for point in points):
+        add(tag("circle", cx=8, cy=-4, r=_RADIUS, class_="few"), axes.controlled)
+    for number, point in enumerate(points, 1):
+        add(text(4, 0, str(number), "axis"), point.name)
+    return lines
