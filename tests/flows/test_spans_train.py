@@ -122,6 +122,27 @@ def test_the_best_epoch_is_kept(world, tmp_path, monkeypatch):
     assert not (tmp_path / "best.safetensors").exists()
 
 
+@pytest.mark.parametrize("last", ["write_dev", "write_card"])
+def test_a_run_that_stops_behind_its_training_keeps_the_best_epoch(
+    world, tmp_path, monkeypatch, last
+):
+    settings = recipe(world, train={"save_every_steps": 10})
+    scores = iter([0.1, 0.7, 0.7, 0.4, 0.4])  # the last step is scored again, from step 40 on
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inarch.flows._spans.dev.dev_score", lambda *args: {"f1": next(scores)})
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(spans_train, last, stop)
+        spans_train.run(settings, tmp_path)
+    before = weights(tmp_path)
+    spans_train.run(settings, tmp_path)
+    assert facts(tmp_path)["dev"] == {"step": 24, "f1": 0.7}
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path).items())
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 def test_without_a_development_set_the_last_step_counts(world, tmp_path):
     spans_train.run(recipe(world, dev=False, train={"epochs": 1.0}), tmp_path)
     assert "dev" not in facts(tmp_path)

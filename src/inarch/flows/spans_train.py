@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModel
 from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.flows._plan import operations_per_s
 from inarch.flows._spans.card import write_card
-from inarch.flows._spans.dev import ChooseEpoch, write_dev
+from inarch.flows._spans.dev import ChooseEpoch, discard_best, write_dev
 from inarch.flows._spans.scored import Scores, read_scores
 from inarch.flows._spans.settings import SpansRun, result_settings
 from inarch.io.files import digest_file, digest_folder
@@ -66,7 +66,10 @@ def run(settings: SpansRun, out: Path) -> Scores | None:
         else:
             opened.wait_for("prepared")
             _run(settings, out, opened)
-    return read_scores(out) if is_first_process() else None
+    if not is_first_process():
+        return None
+    discard_best(out)
+    return read_scores(out)
 
 
 def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
@@ -93,7 +96,7 @@ def _run(settings: SpansRun, out: Path, opened: Stage) -> None:
         if choose:
             device = pick_device(settings.device)
             write_dev(out, Tagger.from_pretrained(result.model, device=device), posts, dev)
-            opened.note(**choose.summary())
+            opened.note(**choose.facts)
         write_card(result.model, settings, opened.facts)
     opened.note(num_steps=result.num_steps)
 

@@ -44,20 +44,19 @@ class ChooseEpoch(TrainerCallback):
         per_epoch = num_rows / settings.batch_size
         whole = range(1, math.ceil(settings.epochs))
         self._ends = {math.ceil(epoch * per_epoch) for epoch in whole}
-        self._rows: list[dict[str, Any]] = []
         self._best: dict[str, Any] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what a killed run scored after the checkpoint that this one goes on from."""
         path = self._out / _ROWS
         rows = read_metrics(path) if path.exists() else []
-        self._rows = [row for row in rows if row["step"] <= state.global_step]
+        kept = [row for row in rows if row["step"] <= state.global_step]
         if is_first_process():
             with write_atomic(path) as temp:
-                temp.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
+                temp.write_text("".join(json.dumps(row) + "\n" for row in kept))
         best = max(rows, key=lambda row: row["f1"], default=None)
-        kept = best is not None and best["step"] <= state.global_step
-        self._best = best if kept and (self._out / _BEST).exists() else None
+        is_there = best in kept and (self._out / _BEST).exists()
+        self._best = best if is_there else None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Score the model where an epoch ends."""
@@ -69,7 +68,6 @@ class ChooseEpoch(TrainerCallback):
         found = dev_score(model, self._coder, self._dev)
         row = {"step": step, **found}
         logger.info("after step %d: dev F1 %.4f", step, row["f1"])
-        self._rows.append(row)
         append_metrics(self._out / _ROWS, row)
         if self._best is None or row["f1"] > self._best["f1"]:
             self._best = row
@@ -84,10 +82,15 @@ class ChooseEpoch(TrainerCallback):
             weights = load_file(self._out / _BEST, device=str(model.device))
             model.load_state_dict(weights)
 
-    def summary(self) -> dict[str, Any]:
-        """Return the best epoch's scores for the manifest, and remove its weights."""
-        (self._out / _BEST).unlink(missing_ok=True)
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the best epoch's scores, for the manifest."""
         return {} if self._best is None else {"dev": self._best}
+
+
+def discard_best(out: Path) -> None:
+    """Remove the best epoch's weights, which a run that is not done may still go on from."""
+    (out / _BEST).unlink(missing_ok=True)
 
 
 def dev_score(model: SpanModel, coder: Coder, posts: Sequence[Post]) -> dict[str, float]:
