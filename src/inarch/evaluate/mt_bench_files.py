@@ -47,7 +47,8 @@ def read_ratings(path: Path, questions: Path | None = None) -> tuple[Rating, ...
 def write_judgments(path: Path, judgments: Sequence[tuple[Rating, str]]) -> None:
     """Write ratings with the judge's words as FastChat's JSONL.
 
-    A rating's judgment says the rating, as far as FastChat reads it.
+    A rating's judgment says the rating, as far as FastChat reads it. A question that is not one of
+    the 80 has its category beside it, which FastChat does not mind.
     """
     lines = (
         {
@@ -58,6 +59,7 @@ def write_judgments(path: Path, judgments: Sequence[tuple[Rating, str]]) -> None
             "score": rating.score,
             "turn": rating.turn,
         }
+        | ({} if rating.category == category_of(rating.question) else {"category": rating.category})
         for rating, words in judgments
     )
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
