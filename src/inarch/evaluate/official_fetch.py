@@ -79,24 +79,31 @@ def fetch(files: Sequence[OfficialFile], source: Path | None = None) -> Iterator
         if is_fetched(file.name) and file.is_whole(path.read_bytes()):
             yield Fetched(file, path, "was there")
             continue
-        content = _download(file) if source is None else _taken(file, source)
+        others: list[Path] = []
+        content = _download(file) if source is None else _taken(file, source, others)
         if content is None:
-            missing.append(file)
+            found = f"{others[0]} has other content; " if others else ""
+            missing.append(f"  {file.name}: {found}{file.urls[0]}")
             continue
         make_folder(path.parent)
         with write_atomic(path) as temp:
             temp.write_bytes(content)
         yield Fetched(file, path, "fetched" if source is None else "taken")
     if missing:
-        lines = "\n".join(f"  {file.name} from {file.urls[0]}" for file in missing)
         raise DataError(
-            f"{source}: {len(missing)} of {len(files)} files are not there, or have other content;"
-            f" fetch them into that folder, each into one of its benchmark's name:\n{lines}"
+            f"{source}: {len(missing)} of {len(files)} files are not in it; fetch them into it, in"
+            " a folder per benchmark:\n" + "\n".join(missing)
         )
 
 
-def _taken(file: OfficialFile, source: Path) -> bytes | None:
-    """Return a file's content from a folder, None where it is not in it."""
+def _taken(file: OfficialFile, source: Path, others: list[Path]) -> bytes | None:
+    """Return a file's content from a folder, None where it is not in it.
+
+    Args:
+        file: Which.
+        source: The folder.
+        others: Gets what has the name alone.
+    """
     if not source.is_dir():
         raise DataError(f"found no folder {source}; expected one with fetched files")
     for path in sorted(source.rglob(Path(file.name).name)):
@@ -104,6 +111,7 @@ def _taken(file: OfficialFile, source: Path) -> bytes | None:
             content = path.read_bytes()
             if file.is_whole(content):
                 return content
+            others.append(path)
     return None
 
 
