@@ -71,6 +71,13 @@ def test_the_report_by_hand(place):
     ]
 
 
+def test_half_of_a_surrogate_pair_may_be_found(place):
+    LexiconTagger({"\ufffd": 1.0}).save_pretrained(place / "words")
+    assert screen(place, action="mask")["strings"] == [["\ufffd", 1]]
+    (row,) = read(place / "out" / "changed.jsonl")
+    assert row["screen"]["spans"][0]["text"] == "\ud83d"
+
+
 @pytest.mark.parametrize(
     ("action", "kept", "changed"),
     [("flag", 5, 0), ("drop", 2, 3), ("mask", 5, 3)],

@@ -18,6 +18,15 @@ def test_words_keep_the_marks_that_hide_letters():
     assert {i for i in range(len(text)) if not text[i].isspace()} == covered
 
 
+def test_half_of_a_surrogate_pair_is_a_sign_like_any_unknown_one(tmp_path):
+    forms, offsets = split_words("fool\ud83d \ude00!")  # JSON can spell it, UTF-8 cannot
+    assert forms == ["fool", "\ufffd", "\ufffd", "!"]
+    assert offsets == [(0, 4), (4, 5), (6, 7), (7, 8)]
+    vocabulary = WordVocabulary.of(forms * 2, min_count=2)
+    vocabulary.save(tmp_path)
+    assert WordVocabulary.load(tmp_path).characters == vocabulary.characters
+
+
 def test_a_vocabulary_counts_in_lower_case(tmp_path):
     vocabulary = WordVocabulary.of(["Bad", "bad", "dog", "BAD"], min_count=2)
     assert vocabulary.words == ("bad",)

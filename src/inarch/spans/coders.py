@@ -7,7 +7,6 @@ Shapes: B = rows, T = tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,16 +18,13 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from inarch.errors import DataError, WeightsError
-from inarch.spans.words import FormTable, WordVocabulary, split_words
+from inarch.spans.words import FormTable, WordVocabulary, split_words, writable
 
 Ids = NDArray[np.int64]
 WORD_WINDOW = 1024
 """Words that the built-in encoder reads at once."""
 _MAX_FORMS = 2**16
 """Forms that are remembered from call to call."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a pair, which JSON can spell and UTF-8 cannot."""
-
 
 Spell = Callable[[FormTable], NDArray[np.float32]]
 """From forms to what a convolution finds in their characters."""
@@ -157,7 +153,7 @@ class PieceCoder:
         if not texts:
             return []
         made = self.tokenizer(
-            [_SURROGATE.sub("\ufffd", text) for text in texts],
+            [writable(text) for text in texts],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,

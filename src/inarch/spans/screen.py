@@ -22,6 +22,7 @@ from inarch.settings import Settings, UnitFloat
 from inarch.spans.fairness import IDENTITIES
 from inarch.spans.offsets import Span
 from inarch.spans.vote import StreamTagger
+from inarch.spans.words import writable
 
 Action = Literal["flag", "drop", "mask"]
 Part = Literal["prompt", "answer", "rejected"]
@@ -210,7 +211,7 @@ def _against(
 
 def folded(text: str) -> str:
     """Return a span's text by which it is compared and counted."""
-    return " ".join(text.casefold().split())
+    return " ".join(writable(text).casefold().split())
 
 
 # ----------------------------------------------------------------------------- what is done

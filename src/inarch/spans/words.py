@@ -24,6 +24,9 @@ from inarch.io.files import write_json
 WORD = re.compile(r"\w+(?:['’*@#$!]+\w+)*|[^\w\s]")
 """A word, with the marks that hide letters inside it (``f**k``), or one sign."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair, which JSON can spell and UTF-8 cannot."""
+
 VOCABULARY = "words.json"
 PADDING, UNKNOWN = 0, 1
 NUM_RESERVED = 2
@@ -57,8 +60,14 @@ class FormTable(NamedTuple):
         return FormTable(self.words_U[index], chars_UC[:, :width], self.flags_UF[index])
 
 
+def writable(text: str) -> str:
+    """Return a text of the same length with U+FFFD for each half of a surrogate pair."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def split_words(text: str) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return the forms of a text, and start and end of each."""
+    """Return the forms of a text, `writable`, and start and end of each."""
+    text = writable(text)
     offsets = [found.span() for found in WORD.finditer(text)]
     return [text[start:end] for start, end in offsets], offsets
 
