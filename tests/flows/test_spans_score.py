@@ -88,6 +88,16 @@ def test_without_scikit_learn_the_lexicon_remains(files, monkeypatch, caplog):
     assert "logistic is left out: " in caplog.text
 
 
+def test_posts_to_learn_from_may_be_of_one_kind(files):
+    (files / "train.csv").write_text("spans,text\n[],a fool\n[],a day\n")
+    found = run(files / "gold.csv", files / "pred.txt", train=files / "train.csv")
+    # Two of the four posts are empty.
+    assert [(beside.name, beside.score.f1) for beside in found.beside] == [
+        ("lexicon", 0.5),
+        ("logistic", 0.5),
+    ]
+
+
 def test_bad_rows_stop_it_or_are_counted(files):
     (files / "pred.txt").write_text("0\t[4, 5, 6, 7\n1\t[]\n2\t[2, 3, 4, 5]\n")
     with pytest.raises(DataError, match=r"pred\.txt:1: spans"):

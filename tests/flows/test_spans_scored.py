@@ -164,9 +164,11 @@ def test_what_a_training_leaves_of_its_development_set(tmp_path, monkeypatch):
     assert row["gold"] == [[0, 4], [5, 9]]
 
 
-def test_posts_without_any_span_teach_no_baseline(tmp_path):
+def test_posts_without_any_span_teach_baselines_to_find_none(tmp_path):
     write_dev(tmp_path, Words(), [Post("fine", ())], DEV)
-    assert json.loads((tmp_path / "scores.json").read_text())["beside"] == []
+    beside = json.loads((tmp_path / "scores.json").read_text())["beside"]
+    assert [other["name"] for other in beside] == ["lexicon", "logistic"]
+    assert [other["score"]["f1"] for other in beside] == pytest.approx([2 / 3] * 2)
 
 
 def test_what_was_written_of_scores_is_read_again(files):

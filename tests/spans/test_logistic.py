@@ -59,6 +59,20 @@ def test_it_learns_what_it_is_shown(tagger):
     assert list(tagger.tag_stream(iter(TEXTS))) == tagger.tag_batch(TEXTS, batch_size=2)
 
 
+@pytest.mark.parametrize(
+    ("posts", "found"),
+    [
+        ([Post("a fool", ()), Post("a day", ())], []),  # nothing to tell apart
+        ([Post("fool", (0, 1, 2, 3))], ["a fool"]),
+        ([Post(" \n", ()), Post("", ())], []),
+        ([], []),
+    ],
+)
+def test_words_all_of_one_kind_teach_that_kind(posts, found):
+    tagger = LogisticTagger.fit(posts)
+    assert [span.text for span in tagger.tag("a fool")] == found
+
+
 def test_the_seed_names_the_run(tagger):
     again = LogisticTagger.fit(POSTS, LogisticSettings(epochs=3))
     np.testing.assert_array_equal(again.weights, tagger.weights)

@@ -10,6 +10,7 @@ Shapes:   T = words of a text, W = places of the window, N = words of all texts.
 """
 
 import json
+import math
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,8 @@ class LogisticTagger:
     def fit(cls, posts: Sequence[Post], settings: LogisticSettings | None = None) -> Self:
         """Return the tagger that stochastic gradient descent finds on labelled posts.
 
+        Where no word is toxic, or all are, the tagger says the same of every word.
+
         Raises:
             MissingExtra: scikit-learn is not installed.
         """
@@ -88,8 +91,12 @@ class LogisticTagger:
             ) from None
         begun = time.process_time()
         starts, indices, labels_N = _examples(posts)
+        num_toxic, num_words = int(labels_N.sum()), len(labels_N)
+        if num_toxic in (0, num_words):  # scikit-learn wants two kinds
+            bias = math.log((num_toxic + 0.5) / (num_words - num_toxic + 1))
+            return cls(np.zeros(1 << _BITS, np.float32), bias, time.process_time() - begun)
         ones = np.ones(len(indices))
-        features = csr_matrix((ones, indices, starts), shape=(len(labels_N), 1 << _BITS))
+        features = csr_matrix((ones, indices, starts), shape=(num_words, 1 << _BITS))
         features.sum_duplicates()
         model = SGDClassifier(
             loss="log_loss",
@@ -205,7 +212,7 @@ def _examples(
     """Return where the features of each word start, the features, and which words are toxic."""
     hashed: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
     rows: list[NDArray[np.int32]] = []
-    labels: list[NDArray[np.bool_]] = []
+    labels = [np.zeros(0, np.bool_)]  # so that no words are an empty array
     padding = [_OUTSIDE] * _REACH
     for post in posts:
         words, offsets = split_words(post.text)
@@ -218,4 +225,4 @@ def _examples(
             window = [hashed[padded[at + p]][1][i] for i, p in enumerate(_PLACES)]
             rows.append(np.append(hashed[padded[at]][0], window))
     starts = np.array([0, *map(len, rows)], np.int64).cumsum()
-    return starts, np.concatenate(rows), np.concatenate(labels)
+    return starts, np.concatenate([np.zeros(0, np.int32), *rows]), np.concatenate(labels)

@@ -122,13 +122,12 @@ def write_dev(out: Path, tagger: Tagger, posts: Sequence[Post], dev: Sequence[Po
             len(dev),
             sum(map(bool, want)),
         )
-    has_spans = any(post.offsets for post in posts)  # otherwise there is nothing to learn
     found = Scores(
         score(mine, want),
         micro_character_f1(mine, want),
         micro_word_f1(texts, mine, want),
         error_kinds(mine, want),
-        tuple(baselines(posts, dev, mine, out)) if has_spans else (),
+        tuple(baselines(posts, dev, mine, out)),
         {},
         Calibration("tokens", token_reliability(tagger, dev)),
     )
