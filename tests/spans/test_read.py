@@ -202,6 +202,7 @@ def test_a_file_that_is_not_there_or_has_no_texts(write, tmp_path):
         ("0\t[1\n1\t[]\n", r"p\.txt:1: spans: found '\[1'", (), 2),
         ("0 [1]\n1\t[]\n", r"p\.txt:1: found '0 \[1\]'; expected an id, a tab", (), 2),
         ("0\t[1]\n1\t[]\n0\t[]\n", r"p\.txt:3: found the id '0', which", (1,), 1),
+        ("0\t[1, 4]\n1\t[]\n", r"p\.txt:1: spans: found characters 1 to 4 of a text of 4", (), 2),
     ],
 )
 def test_predictions_that_do_not_fit(write, content, told, offsets, counted):

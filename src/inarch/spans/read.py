@@ -139,8 +139,8 @@ def read_predicted(
             the official scorer, and predictions for other posts are left out. None to stop there.
 
     Raises:
-        DataError: A row is wrong, ids are missing or not of `gold`, a text is another than in
-            `gold`, or an offset is outside of it.
+        DataError: A row is wrong, ids are missing or not of `gold`, or an offset is outside of its
+            text; or, counted or not, a text is another than in `gold`.
     """
     rows = {row.id: row for row in read_labels(path, skipped)}
     strange = [rows[key] for key in rows.keys() - {row.id for row in gold}]
@@ -159,7 +159,7 @@ def read_predicted(
             f" the id {missing[0]!r}; expected one for each, [] for no span"
         )
     nothing = Labels("", None, (), str(path))
-    return [_matching(rows[row.id], row) if row.id in rows else nothing for row in gold]
+    return [_matching(rows[row.id], row, skipped) if row.id in rows else nothing for row in gold]
 
 
 def write_predictions(path: Path, offsets: Iterable[Iterable[int]]) -> None:
@@ -260,7 +260,7 @@ def _decoded(path: Path) -> str:
         ) from None
 
 
-def _matching(row: Labels, gold: Labels) -> Labels:
+def _matching(row: Labels, gold: Labels, skipped: Counter[str] | None) -> Labels:
     """Return a prediction that is for a gold post."""
     if row.text is not None and gold.text is not None and row.text != gold.text:
         raise DataError(
@@ -270,5 +270,8 @@ def _matching(row: Labels, gold: Labels) -> Labels:
     try:
         check_inside(row.offsets, gold.text)
     except BadRow as problem:
-        raise DataError(f"{row.where}: {problem}") from None
+        if skipped is None:
+            raise DataError(f"{row.where}: {problem}") from None
+        skipped.update((problem.reason, "posts without a usable prediction"))
+        return row._replace(offsets=(), scored=())
     return row
