@@ -125,9 +125,9 @@ def mean_length(scores: Sequence[PromptScore]) -> tuple[float | None, float | No
     return _mean(own), _mean(other)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _counts(num_prompts: int, num_draws: int = NUM_DRAWS) -> Floats:
-    # Models mostly have as many prompts as each other, and drawing takes longer than the rest.
+    # Models mostly have as many prompts as each other, and drawing takes longer than all else.
     return draw_counts(num_prompts, num_draws)
 
 
@@ -141,19 +141,19 @@ def _leaderboard(results: Sequence[Result]) -> Leaderboard:
     sign = 1 if less_is_better(protocol) else -1
     order = sorted(results, key=lambda result: sign * mean_score(result.scores))
     level = 1 - (1 - LEVEL) / max(1, len(order) - 1)
-    standings = tuple(_standing(result, order[0], level) for result in order)
-    return Leaderboard(protocol, standings)
+    # All of one kind after each other, as they share their draws.
+    wholes = [mean_of(result.scores) for result in order]
+    behind = [None, *(_behind(order[0], result, level) for result in order[1:])]
+    parts = [_by_category(result.scores) for result in order]
+    _counts.cache_clear()
+    return Leaderboard(protocol, tuple(map(Standing, order, wholes, parts, behind)))
 
 
-def _standing(result: Result, first: Result, level: float) -> Standing:
-    names = dict.fromkeys(row.category for row in result.scores)
-    parts = {name: [row for row in result.scores if row.category == name] for name in names}
-    return Standing(
-        result,
-        mean_of(result.scores),
-        {name: mean_of(rows) for name, rows in parts.items()} if len(parts) > 1 else {},
-        None if result is first else _behind(first, result, level),
-    )
+def _by_category(scores: Sequence[PromptScore]) -> dict[str, Mean]:
+    parts: dict[str, list[PromptScore]] = {}
+    for row in scores:
+        parts.setdefault(row.category, []).append(row)
+    return {name: mean_of(rows) for name, rows in parts.items()} if len(parts) > 1 else {}
 
 
 def _behind(first: Result, other: Result, level: float) -> Difference | None:

@@ -50,8 +50,10 @@ def verdict(board: Leaderboard) -> str:
     kind = "lowest" if less_is_better(board.protocol) else "highest"
     said = f"Of {count(len(board.standings))} models {name} has the {kind} {scale.name}: {got}."
     close = [s.result.model for s in others if not _apart(s)]
-    told = "told apart from all others" if not close else f"not told apart from {listed(close)}"
-    if len(close) == len(others):
+    told = f"not told apart from {listed(close)}" if close else "told apart from all others"
+    if len(others) == 1:
+        told = f"{'not ' * bool(close)}told apart from {others[0].result.model}"
+    elif len(close) == len(others):
         told = "not told apart from any other"
     return f"{said} Prompt by prompt it is {told}.{_fairest(board)}"
 
@@ -121,7 +123,7 @@ def _about_table(board: Leaderboard, scale: Scale) -> list[Part]:
     """Return what a reader must know to read the table."""
     notes = ["Intervals are 95 %, by a bootstrap over prompts."]
     if scale.middle is not None:
-        notes.append(f"The dark line at {scale.middle:g} is the baseline.")
+        notes.append(f"The baseline itself gets {scale.middle:g}.")
     num = len(board.standings) - 1
     if num:
         notes.append(
@@ -249,7 +251,7 @@ def _about_lengths(board: Leaderboard, known: Sequence[Standing]) -> Markup:
 
 
 def _over_length(points: Sequence[Point], axes: Axes, scale: Scale) -> Figure:
-    title = f"{_capital(axes.score)} against length"
+    title = f"{_capital(scale.name)} against length"
     alt = f"{title}: " + "; ".join(
         f"{p.name} {scale.form(p.score)}"
         + ("" if p.controlled is None else f", length-controlled {scale.form(p.controlled)},")
@@ -266,7 +268,7 @@ def _binned(standing: Standing, scale: Scale) -> Figure | None:
         return None
     rows = [Span(f"{_range(b.low, b.high)} ({b.score.n})", *b.score[:3]) for b in bins]
     name = standing.result.model
-    title = f"{name}: {scale.score} by length beside the baseline's answer"
+    title = f"{name}: {scale.name} by length beside the baseline's answer"
     what = (f"by-length-{slug(name)}", title, _told(title, rows, scale))
     extent = scale.extent(end for row in rows for end in (row.lower, row.upper))
     return spans(what, rows, extent, scale.form, scale.middle)

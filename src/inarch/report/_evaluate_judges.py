@@ -93,8 +93,9 @@ def judges_parts(results: Sequence[Result]) -> list[Part]:
     parts: list[Part] = [
         heading("Agreement of judges"),
         paragraph(
-            "On the same answers. Kappa is the agreement beyond what two judges with these habits"
-            " would have by chance: 0 none, 1 all.",
+            "On the same answers: the share on which two judges name the same winner, or the same"
+            " rating when rounded. Kappa is the agreement beyond what judges with these habits have"
+            " by chance: 0 none, 1 all. Their scores are apart by that much in the mean.",
             kind="note",
         ),
         table(_HEAD, list(map(_row, pairs, found)), "Agreement of judges"),
@@ -110,7 +111,7 @@ def judges_parts(results: Sequence[Result]) -> list[Part]:
     return parts
 
 
-_HEAD = ("judges", "prompts", "agree", "kappa", "95 % interval", "correlation", "apart by")
+_HEAD = ("judges", "answers", "agree", "kappa", "95 % interval", "correlation", "apart by")
 
 
 def _row(pair: _Pair, found: Agreement) -> tuple[str, ...]:
@@ -131,7 +132,7 @@ def _numbers(found: Agreement) -> tuple[str, ...]:
 
 
 def _matrix(pair: _Pair, found: Agreement) -> Figure:
-    title = f"{pair.a} (rows) and {pair.b} (columns), % of prompts"
+    title = f"{pair.a} (rows) and {pair.b} (columns), % of answers"
     shares = [[cell / found.n for cell in row] for row in found.table]
     alt = f"{title}. " + "; ".join(
         f"{row} and {column} {100 * share:.0f}"

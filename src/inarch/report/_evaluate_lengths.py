@@ -93,7 +93,7 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
         ]
     for point, place in zip(points, places, strict=True):
         body += _marks(point, place)
-    body += _numbers(places)
+    body += _numbers(places, None if axes.baseline is None else x(axes.baseline))
     key = _key(points, axes)
     return Figure(*figure, _BOTTOM + 44 + _KEY * len(key), join([*body, *key]))
 
@@ -112,9 +112,10 @@ def _marks(point: Point, place: _Place) -> list[Markup]:
     return [*marks, tag("circle", tag("title", told), **dot)]
 
 
-def _numbers(places: Sequence[_Place]) -> list[Markup]:
-    """Return the number of each point beside it, where it hides neither a mark nor a number."""
-    taken = [
+def _numbers(places: Sequence[_Place], baseline: float | None) -> list[Markup]:
+    """Return the number of each point beside it, where it hides no mark, line or other number."""
+    taken = [] if baseline is None else [(baseline - 1, float(_TOP), baseline + 1, float(_BOTTOM))]
+    taken += [
         (p.x - _RADIUS, at - _RADIUS, p.x + _RADIUS, at + _RADIUS)
         for p in places
         for at in (p.score, p.controlled)

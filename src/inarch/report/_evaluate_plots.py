@@ -62,9 +62,12 @@ def spans(
         return _SIDE + (value - low) / (high - low) * (WIDTH - 2 * _SIDE)
 
     marks = ticks(low, high)
+    inside = middle is not None and low <= middle <= high
+    if middle is not None and inside and all(abs(x(t) - x(middle)) > 26 for t in marks):
+        marks.append(middle)
     body = [text(x(t), bottom + 16, brief(t), f"axis {_anchor(x(t))}") for t in marks]
     lines = dict.fromkeys(marks, "grid")
-    if middle is not None and low <= middle <= high:
+    if middle is not None and inside:
         lines[middle] = "zero"
     for number, row in enumerate(rows):
         y, kind = _STEP * number + 26, "strong" if row.strong else "quiet"

@@ -42,6 +42,12 @@ _ABOUT_SPANS: dict[str, Callable[[Run, Look], Page]] = {
     "screen": screen_page,
 }
 """By stage."""
+_BY_STAGE: dict[str | None, Callable[[Path], Page]] = {
+    "fuse": lambda folder: fuse_page(folder, [read_run(folder, folder.resolve().name)]),
+    "merge": merge_page,
+    "merge search": search_page,
+    "prune": lambda folder: prune_page(folder, read_json(folder / MANIFEST)),
+}
 _COMMANDS = (
     "`inarch fuse`, `inarch merge`, `inarch merge search`, `inarch prune`, `inarch spans train`,"
     " `inarch spans score`, `inarch spans screen`, `inarch evaluate` and `inarch demo`"
@@ -114,21 +120,15 @@ def _page_of(folder: Path) -> Page:
     pairs = sorted(path.parent for path in folder.glob(f"pairs/*/{MANIFEST}"))
     if pairs:
         return fuse_page(folder, [read_run(pair, pair.name) for pair in pairs])
-    if (folder / MANIFEST).is_file():
-        run = read_run(folder, folder.resolve().name)
-        stage = run.manifest.get("stage")
-        if stage == "fuse":
-            return fuse_page(folder, [run])
-        if stage == "merge":
-            return merge_page(folder)
-        if stage == "merge search":
-            return search_page(folder)
-        if stage == "prune":
-            return prune_page(folder, run.manifest)
+    has_manifest = (folder / MANIFEST).is_file()
+    stage = read_json(folder / MANIFEST).get("stage") if has_manifest else None
+    if stage in _BY_STAGE:
+        return _BY_STAGE[stage](folder)
     if folder.is_dir() and (paths := evaluations(folder)):
         return evaluate_page(folder, paths)
-    if (folder / MANIFEST).is_file():
-        stage = read_json(folder / MANIFEST).get("stage")
+    if stage == "judge":
+        raise DataError(f"{folder} has no results yet; run the same command again, it goes on")
+    if has_manifest:
         raise DataError(
             f"{folder} is a folder of the stage {stage!r}, which has no page{_numbers_in(folder)}; "
             f"reports exist for {_COMMANDS}. Name the folder that was given to them as --out"
