@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from inarch.cli.main import app
-from inarch.errors import WeightsError
+from inarch.errors import DataError, WeightsError
 from inarch.flows.align import AlignRun
 from inarch.flows.align_build import BuildRun
 from inarch.flows.prune import PruneRun, plan
@@ -26,7 +26,8 @@ SPANS = sorted((ROOT / "recipes/spans").glob("*.yaml"))
 BUILDS = [path for path in RECIPES if path.stem.endswith("-build")]
 ALIGNMENTS = [path.with_name(path.name.replace("-build", "")) for path in BUILDS]
 SEFTS = sorted((ROOT / "recipes/seft").glob("*.yaml"))
-OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS, *SEFTS)
+EVALUATIONS = sorted((ROOT / "recipes/evaluate").glob("*.yaml"))
+OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS, *SEFTS, *EVALUATIONS)
 FUSIONS = [path for path in RECIPES if path not in OTHERS]
 
 LLAMA2 = {"model_type": "llama", "vocab_size": 32000, "architectures": ["LlamaForCausalLM"]}
@@ -72,6 +73,16 @@ def test_taggers_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch):
     shown = CliRunner().invoke(app, ["spans", "train", str(path), "--dry-run"])
     assert shown.exit_code == 0, shown.output
     assert "crf, crf" in shown.output
+
+
+@pytest.mark.parametrize("path", EVALUATIONS, ids=lambda p: p.name)
+def test_judging_needs_only_the_official_files(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("INARCH_CACHE", str(tmp_path))
+    shown = CliRunner().invoke(app, ["evaluate", "judge", str(path), "--dry-run"])
+    assert isinstance(shown.exception, DataError)
+    assert "inarch evaluate fetch" in str(shown.exception)
 
 
 @pytest.mark.parametrize("path", MERGES, ids=lambda p: str(p.relative_to(ROOT)))
