@@ -334,6 +334,39 @@ def test_mtbench_shows_whole_names_best_first(inarch_says, tmp_path):
     assert printed.count("[a]-") == 2  # a row of the first table, and a heading
 
 
+def test_mtbench_in_pairs(inarch_says, tmp_path):
+    keys = ("question_id", "turn", "model_1", "model_2", "g1_winner", "g2_winner")
+    rows = [
+        (question, turn, model, "b", "model_1", "model_1" if question % 4 else second)
+        for question in range(81, 101)
+        for turn in (1, 2)
+        for model, second in (("m", "tie"), ("n", "model_2"))
+    ]
+    path = tmp_path / "j.jsonl"
+    path.write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows))
+    given = ("evaluate", "mtbench", "--judgments", path)
+    code, printed, _ = inarch_says(*given, "--baseline", "b", "--json")
+    assert code == 0
+    found = json.loads(printed)
+    # 15 of 20 questions won in both orders
+    assert {m: row["win_rate_adjusted"] for m, row in found.items()} == {"m": 0.875, "n": 0.875}
+    assert (found["m"]["consistent_frac"], found["m"]["win"]) == (0.75, 30)
+    code, printed, _ = inarch_says(*given, "--out", tmp_path / "r")
+    assert code == 0
+    assert "% of turns won against all others" in printed
+    assert "in 75.0 % of 80 games; being shown first is worth +18.8 points" in printed
+    code, printed, _ = inarch_says(
+        "evaluate", "compare", tmp_path / "r/m.json", tmp_path / "r/n.json"
+    )
+    assert code == 0
+    assert "turns won against the baseline in both orders, in percent" in printed
+    single = {"question_id": 81, "model": "m", "turn": 1, "score": 3}
+    path.write_text(json.dumps(single) + "\n")
+    code, _, said = inarch_says(*given, "--baseline", "b")
+    assert code == 2
+    assert "--baseline: no effect, as these judgments rate each model alone" in said
+
+
 def test_a_comparison_says_of_what(inarch_says, tmp_path):
     paths = []
     for benchmark, score in (

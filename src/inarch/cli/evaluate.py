@@ -168,15 +168,32 @@ def mtbench(
     references: Annotated[
         str, typer.Option("--references", help="Name of the references that the judge saw.")
     ] = "",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Of judgments in pairs: whom all others meet.")
+    ] = None,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """MT-Bench: ratings of both turns, from a judge's single-answer judgments."""
-    from inarch.cli.show_evaluate import show_mtbench
+    """MT-Bench: ratings of both turns, or wins in pairs, from a judge's judgments."""
+    from inarch.cli.show_evaluate import show_mtbench, show_pairs
+    from inarch.evaluate import mt_bench_pairwise as pairwise
     from inarch.evaluate.mt_bench import results, score_ratings
     from inarch.evaluate.mt_bench_files import read_ratings
     from inarch.evaluate.protocol import made_of, save_results
 
+    if pairwise.is_pairwise(judgments):
+        pairs = pairwise.read_pairs(judgments, questions)
+        scores = pairwise.score_pairs(pairs, baseline)
+        if out:
+            made = made_of({"judgments": judgments, "questions": questions})
+            save_results(out, pairwise.results(pairs, baseline, references, made))
+        if as_json:
+            rows = {model: score._asdict() for model, score in scores.items()}
+            typer.echo(json.dumps(rows, ensure_ascii=False))
+        else:
+            show_pairs(scores, pairwise.order_consistency(pairs), baseline)
+        return
+    _refuse({"--baseline": baseline}, "these judgments rate each model alone")
     ratings = read_ratings(judgments, questions)
     found = score_ratings(ratings)
     if out:

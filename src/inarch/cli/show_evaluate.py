@@ -10,12 +10,15 @@ from rich.text import Text
 from inarch.cli.show import output
 
 if TYPE_CHECKING:
+    from inarch.evaluate.agreement import Consistency
     from inarch.evaluate.alpaca_score import AlpacaScore
     from inarch.evaluate.arena_score import ArenaLeaderboard
     from inarch.evaluate.bradley_terry import Strength
     from inarch.evaluate.compare import Comparison, Difference
     from inarch.evaluate.controlled import ControlledDifference
     from inarch.evaluate.mt_bench import MtScore
+    from inarch.evaluate.mt_bench_pairwise import PairScore
+    from inarch.evaluate.protocol import ProtocolRecord
 
 
 def show_alpaca(found: "AlpacaScore") -> None:
@@ -99,6 +102,35 @@ def show_mtbench(scores: Mapping[str, "MtScore"]) -> None:
         output.print(parts)
 
 
+def show_pairs(
+    scores: Mapping[str, "PairScore"], orders: "Consistency", baseline: str | None
+) -> None:
+    """Print what models won in pairs, best first, and what the order of answers does."""
+    names = ("adjusted", "interval", "won", "lost", "drawn", "left out")
+    table = _table("", "model", *names, *("turn 1", "turn 2"))
+    for model, row in scores.items():
+        interval = f"{100 * row.lower:.1f} to {100 * row.upper:.1f}"
+        counts = map(str, (row.win, row.loss, row.tie, row.n_invalid))
+        turns = (row.by_turn.get(turn) for turn in ("1", "2"))
+        parts = ("" if rate is None else f"{100 * rate:.1f}" for rate in turns)
+        table.add_row(Text(model), f"{100 * row.win_rate_adjusted:.2f}", interval, *counts, *parts)
+    whom = f"against {baseline}" if baseline else "against all others"
+    output.print(Text(f"MT-Bench in pairs, % of turns won {whom}, a tie half"), table, sep="\n")
+    categories = _table("", "category", *scores)
+    for name in dict.fromkeys(name for row in scores.values() for name in row.by_category):
+        rates = (row.by_category.get(name) for row in scores.values())
+        shown = ("" if rate is None else f"{100 * rate:.1f}" for rate in rates)
+        categories.add_row(Text(name), *shown)
+    output.print(categories)
+    output.print(
+        f"both orders name the same winner in {100 * orders.consistent_frac:.1f} % of {orders.n}"
+        f" games; being shown first is worth {100 * orders.first_bias:+.1f} points"
+        f" ({100 * orders.lower:+.1f} to {100 * orders.upper:+.1f})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 _MODELS_ACROSS = 4
 """Models side by side, so that their names stay legible at 80 columns."""
 
@@ -154,7 +186,7 @@ _SCORES = {
 
 def show_comparison(found: "Comparison") -> None:
     """Print a difference and its parts."""
-    scores = dict.fromkeys(_SCORES.get(p.benchmark, p.score) for p in found.protocols)
+    scores = dict.fromkeys(_score_of(protocol) for protocol in found.protocols)
     output.print(
         Text(f"{found.a} ({found.a_score:.2f}) less {found.b} ({found.b_score:.2f})"),
         Text(f"{' against '.join(scores)}, on the {found.whole.n} shared prompts"),
@@ -184,6 +216,11 @@ def show_comparison(found: "Comparison") -> None:
         lines.append(f"of {found.num_candidates} comparisons, all at once (Holm): {raised}")
     for line in lines:
         output.print(line, highlight=False, soft_wrap=True)
+
+
+def _score_of(protocol: "ProtocolRecord") -> str:
+    in_pairs = protocol.benchmark == "mt_bench" and protocol.baseline
+    return protocol.score if in_pairs else _SCORES.get(protocol.benchmark, protocol.score)
 
 
 def _difference(

@@ -31,7 +31,7 @@ def read_ratings(path: Path, questions: Path | None = None) -> tuple[Rating, ...
     """
     rows = read_rows(path)
     require(rows, ("question_id", "model", "turn"), _SHAPE)
-    categories = _categories(questions) if questions else {}
+    categories = read_categories(questions) if questions else {}
     ratings: list[Rating] = []
     for row in rows:
         rating = _rating(row, categories)
@@ -69,7 +69,7 @@ def _rating(row: Row, categories: Mapping[int, str]) -> Rating:
     question, turn = row.whole("question_id"), row.whole("turn")
     if turn not in (1, 2):
         raise DataError(f"{row.where}: turn: found {turn}, expected 1 or 2")
-    judge, prompt = _judge(row)
+    judge, prompt = judge_of(row)
     named = row.values.get("category")
     category = str(named) if named else categories.get(question) or category_of(question)
     return Rating(question, category, row.text("model"), turn, _score(row), judge, prompt)
@@ -87,7 +87,12 @@ def _score(row: Row) -> float:
     return score
 
 
-def _judge(row: Row) -> tuple[str, str]:
+def judge_of(row: Row) -> tuple[str, str]:
+    """Return a row's judge and the name of its prompt, ``""`` where it has none.
+
+    Raises:
+        DataError: It is something else.
+    """
     judge = row.values.get("judge") or ""
     if isinstance(judge, list) and len(judge) == 2:
         return str(judge[0]), str(judge[1])
@@ -96,7 +101,12 @@ def _judge(row: Row) -> tuple[str, str]:
     raise DataError(f"{row.where}: judge: found {judge!r:.80}, expected a name, or [judge, prompt]")
 
 
-def _categories(path: Path) -> dict[int, str]:
+def read_categories(path: Path) -> dict[int, str]:
+    """Return the category of each question of a ``question.jsonl``.
+
+    Raises:
+        DataError: It is something else; the row is named.
+    """
     rows = read_rows(path)
     require(rows, ("question_id", "category"), "MT-Bench's question.jsonl")
     return {row.whole("question_id"): row.text("category") for row in rows}
