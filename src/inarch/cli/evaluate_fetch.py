@@ -66,5 +66,4 @@ def _show(found: Sequence["Fetched"], folder: Path) -> None:
     output.print(f"in {folder}", markup=False, highlight=False, soft_wrap=True)
     bound = [row.file.name for row in found if row.file.licence == NON_COMMERCIAL]
     if bound:
-        names = " and ".join(bound)
-        output.print(f"{names} are under CC BY-NC 4.0: no commercial use.", soft_wrap=True)
+        output.print(f"CC BY-NC 4.0, no commercial use: {', '.join(bound)}", soft_wrap=True)
