@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,31 @@ def play(
         rulings.append(benchmark.read(case, replies))
         said.append(tuple(replies))
     return JudgedModel(model, "judge-1", dialogues, tuple(cases), tuple(rulings), tuple(said))
+
+
+def labels_of(winners: list[str]) -> tuple[str, str]:
+    """Return labels of both games that give these rows: game 1 first, a strong one three times."""
+    strong = {1: (1, 0), 2: (1, 1), 3: (3, 0), 4: (1, 3), 6: (3, 3)}[len(winners)]
+    if len(winners) == 4 and len(set(winners[:3])) == 1:
+        strong = (3, 1)
+    parts = winners[: strong[0]], winners[strong[0] :]
+    assert all(len(set(part)) <= 1 for part in parts)
+    found = []
+    for part, model in zip(parts, "BA", strict=True):
+        if not part:
+            found.append("no idea")
+            continue
+        best = {"tie": "=", "model_b": model, "model_a": "AB"[model == "A"]}[part[0]]
+        other = "AB"[best == "A"]
+        sign = ">>" if len(part) == 3 else ">"
+        found.append("[[A=B]]" if best == "=" else f"[[{best}{sign}{other}]]")
+    return found[0], found[1]
+
+
+def golden(path: Path) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return the labels of published battles, by model and question."""
+    rows = defaultdict(lambda: defaultdict(list))
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        rows[row["model_b"]][row["question_id"]].append(row["winner"])
+    return {m: {q: labels_of(won) for q, won in own.items()} for m, own in rows.items()}

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from tests.evaluate.arena_toy import (
     V01,
     V2,
     answer_row,
+    golden,
     opened,
     play,
     protocol,
@@ -243,37 +243,9 @@ def test_no_verdict_at_all(tmp_path):
 # ----------------------------------------------------------------------------------- golden battles
 
 
-def labels_of(winners: list[str]) -> tuple[str, str]:
-    """Return labels of both games that give these rows: game 1 first, a strong one three times."""
-    strong = {1: (1, 0), 2: (1, 1), 3: (3, 0), 4: (1, 3), 6: (3, 3)}[len(winners)]
-    if len(winners) == 4 and len(set(winners[:3])) == 1:
-        strong = (3, 1)
-    parts = winners[: strong[0]], winners[strong[0] :]
-    assert all(len(set(part)) <= 1 for part in parts)
-    found = []
-    for part, model in zip(parts, "BA", strict=True):
-        if not part:
-            found.append("no idea")
-            continue
-        best = {"tie": "=", "model_b": model, "model_a": "AB"[model == "A"]}[part[0]]
-        other = "AB"[best == "A"]
-        sign = ">>" if len(part) == 3 else ">"
-        found.append("[[A=B]]" if best == "=" else f"[[{best}{sign}{other}]]")
-    return found[0], found[1]
-
-
-def golden(eval_data: Path) -> dict[str, dict[str, tuple[str, str]]]:
-    """Return the labels of published battles, by model and question."""
-    rows = defaultdict(lambda: defaultdict(list))
-    for line in (eval_data / "arena_hard_v01/battles.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        rows[row["model_b"]][row["question_id"]].append(row["winner"])
-    return {m: {q: labels_of(won) for q, won in own.items()} for m, own in rows.items()}
-
-
 def test_published_scores_come_out_of_a_judge_that_says_the_published_labels(eval_data, tmp_path):
     expected = json.loads((eval_data / "arena_hard_v01/expected.json").read_text())
-    labels = golden(eval_data)
+    labels = golden(eval_data / "arena_hard_v01/battles.jsonl")
     questions = sorted({question for own in labels.values() for question in own})
     base = dict.fromkeys(questions, "base")
     benchmark = opened(protocol(tmp_path, V01, [(q, "") for q in questions], base))

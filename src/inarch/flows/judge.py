@@ -19,8 +19,9 @@ from inarch.evaluate.agreement import pooled_agreement
 from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
 from inarch.evaluate.judge_arena import ArenaBenchmark
-from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
+from inarch.evaluate.judge_mt_bench import open_mt_bench
 from inarch.evaluate.judging import Benchmark, Dialogues, JudgedModel
+from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
 from inarch.evaluate.protocol import Result, save_results
 from inarch.evaluate.together import canary_of, mean_of_judges, order_effect
 from inarch.flows._judge.asking import REPLIES, fitted, rule
@@ -46,7 +47,7 @@ _BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
     AlpacaProtocol: AlpacaBenchmark,
     ArenaV01Protocol: ArenaBenchmark,
     ArenaV2Protocol: ArenaBenchmark,
-    MtBenchProtocol: MtBenchBenchmark,
+    MtBenchProtocol: open_mt_bench,
 }
 
 Told = dict[str, Any]
@@ -134,6 +135,7 @@ def _judged(
 ) -> list[JudgedModel]:
     """Return a judge's rulings on all models, after they are written in the official shape."""
     folder = out / "judgments" / judge.name
+    benchmark.meet(answered)
     cases = {model: benchmark.cases(model, own) for model, own in answered.items()}
     said = rule(benchmark, judge, cases, folder)
     make_folder(folder)

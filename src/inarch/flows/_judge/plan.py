@@ -25,7 +25,8 @@ def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
         facts[f"answers of {candidate.name}"] = _answers(candidate, settings, benchmark)
     models = [model.name for model in settings.models] + [CANARY] * settings.canary
     full = _full_length(settings, benchmark)
-    benchmark.meet(dict.fromkeys(models, full))
+    # Other letters: equal requests are asked, and counted, once.
+    benchmark.meet(dict.fromkeys(models, _full_length(settings, benchmark, "y")))
     for judge in settings.judges:
         found = []
         for name in models:
@@ -75,11 +76,11 @@ def _longest(settings: JudgeRun, benchmark: Benchmark) -> dict[str, int]:
     }
 
 
-def _full_length(settings: JudgeRun, benchmark: Benchmark) -> Dialogues:
+def _full_length(settings: JudgeRun, benchmark: Benchmark, letter: str = "x") -> Dialogues:
     """Return answers of the full length to all questions."""
     longest = _longest(settings, benchmark)
     return {
-        question.id: ("x" * _BYTES_PER_TOKEN * longest[question.id],) * len(question.turns)
+        question.id: (letter * _BYTES_PER_TOKEN * longest[question.id],) * len(question.turns)
         for question in benchmark.questions
     }
 
