@@ -40,6 +40,7 @@ from inarch.evaluate.length_control import NUM_FOLDS, LengthControlSettings
 from inarch.evaluate.official import BenchmarkName
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
+from inarch.io.files import make_folder
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
 from inarch.settings import PathSetting
@@ -163,6 +164,7 @@ class AlpacaBenchmark(Benchmark):
 
     def save(self, path: Path, judged: JudgedModel) -> Path:
         """Write an ``annotations.json``; instructions without an answer are not in it."""
+        make_folder(path.parent)
         file = path.with_name(f"{path.name}.json")
         write_annotations(file, annotate(self._annotator(judged), self.questions, judged))
         return file
