@@ -16,7 +16,6 @@ from inarch.spans.screen import (
     restored,
     screen,
     texts_of,
-    veiled,
     with_report,
 )
 
@@ -235,8 +234,3 @@ def test_all_of_it_can_be_undone(action):
     }[action]
     changed = [] if action == "flag" else [with_report(row) for row in made if row.flagged]
     assert restored(kept[::-1], changed) == rows
-
-
-def test_veils():
-    assert veiled("you damn  fool") == "y** d*** f***"
-    assert veiled("") == ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inarch.spans.veil import Veil, marked_words
+from inarch.spans.veil import Veil, marked_words, veiled
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,17 @@ def test_known_words_are_veiled_everywhere():
     # Words of three letters are not looked for in longer ones.
     assert shown == "F***, f******, t*********; a**, class. F****"
     assert veil.over("fol") == "fol"
+
+
+def test_known_words_may_come_in_any_case():
+    # Lexica have lower case; the folded form of this word is another.
+    assert Veil(["schei\u00dfe"]).over("Schei\u00dfe") == "S******"
+
+
+def test_a_string_of_marked_words():
+    assert veiled("you damn fool") == "y** d*** f***"
+    assert veiled("f o o l") == "f * * *"  # spelt, so letters are no words
+    assert veiled("") == ""
 
 
 def test_words_that_a_mark_covers_alone():

@@ -48,7 +48,7 @@ def show_scores(found: "Scores", name: str) -> None:
 
 def show_report(report: Mapping[str, Any], *, plain: bool) -> None:
     """Print what a screening found; strings are veiled unless `plain`."""
-    from inarch.spans.screen import veiled
+    from inarch.spans.veil import veiled
 
     table = Table(report["action"], box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("rows", "flagged", "share", "spans"):

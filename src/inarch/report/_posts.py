@@ -52,7 +52,7 @@ def worst(path: Path, num_posts: int, words: Iterable[str] = ()) -> Posts:
     Args:
         path: ``scored.jsonl``.
         num_posts: At most so many.
-        words: To veil, in lower case, beside those that are marked in the file.
+        words: To veil beside those that are marked in the file.
 
     Raises:
         DataError: The file cannot be read, or a line of it is something else.

@@ -13,7 +13,7 @@ from inarch.report._spans_plots import bars
 from inarch.report._svg import Figure
 from inarch.report._words import count, percent
 from inarch.spans.fairness import TEMPLATES
-from inarch.spans.veil import Veil
+from inarch.spans.veil import veiled
 
 REPORT = "report.json"
 _DRAWN = 20
@@ -95,7 +95,7 @@ def _strings(found: Mapping[str, Any], look: Look) -> list[Part]:
 
 
 def _shown(text: str, look: Look) -> str:
-    return text if look.reveal else Veil().over(text, [(0, len(text))])
+    return text if look.reveal else veiled(text)
 
 
 def _identities(found: Mapping[str, Any]) -> list[Part]:

@@ -271,11 +271,6 @@ def restored(
     ]
 
 
-def veiled(text: str) -> str:
-    """Return a text of which only the first letter of each word can be read."""
-    return " ".join(word[:1] + "*" * (len(word) - 1) for word in text.split())
-
-
 def _at(row: Any, place: Place) -> str:
     for key in place:
         row = row[key]

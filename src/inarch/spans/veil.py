@@ -22,8 +22,8 @@ class Veil:
     """Knows the words that are to be veiled."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        """Hold words as `marked_words` gives them."""
-        self._known = set(known)
+        """Hold words in any case."""
+        self._known = {word.casefold() for word in known}
         self._stems = sorted(word for word in self._known if len(word) >= _STEM)
         self._found: dict[str, bool] = {}
 
@@ -58,6 +58,11 @@ class Veil:
             longer = len(word) > _STEM and any(stem in word for stem in self._stems)
             found = self._found[word] = word in self._known or longer
         return found
+
+
+def veiled(text: str) -> str:
+    """Return a text that is marked as a whole, veiled; see `Veil.over`."""
+    return Veil().over(text, [(0, len(text))])
 
 
 def marked_words(text: str, marks: Iterable[Range]) -> Iterator[str]:
