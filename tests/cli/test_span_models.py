@@ -8,6 +8,8 @@ import pytest
 from tests.spans.made_up import made
 from tests.tiny import byte_level, save_model
 
+from inarch.spans.lexicon import LexiconTagger
+
 RECIPE = """
 data: {train: train.jsonl}
 encoder: {words: {hidden: 8}}
@@ -134,6 +136,13 @@ def test_jsonl_keeps_what_else_a_row_holds(place, models, inarch_says):
     assert found[0]["spans"] != [1]
 
 
+def test_an_object_without_a_text_is_told_and_not_tagged(place, models, inarch_says):
+    Path("t").write_text('{"prompt": "the cat"}\n')
+    code, _, error = inarch_says("spans", "tag", "--model", models[0], "t")
+    assert code == 2
+    assert "t:1: found no text" in error
+
+
 @pytest.mark.parametrize("form", ["text", "jsonl"])
 def test_the_standard_input_is_told_by_its_first_line(
     place, models, inarch_says, monkeypatch, form
@@ -171,10 +180,14 @@ def test_an_exported_model_is_a_model(place, models, inarch_says):
     pytest.importorskip("onnxruntime")
     assert inarch_says("spans", "export", models[0], "--out", "o")[:2] == (0, "o\n")
     Path("t.txt").write_text("the quick brown fox jumps over the lazy dog\n1 plus 2 is 3\n")
-    found = [
-        rows(inarch_says("spans", "tag", "--model", model, "t.txt")[1])
-        for model in (models[0], "o")
-    ]
+    found, screened = [], []
+    Path("t.jsonl").write_text('{"text": "the quick brown fox jumps over the lazy dog"}\n')
+    for model, out in ((models[0], "a"), ("o", "b")):
+        found.append(rows(inarch_says("spans", "tag", "--model", model, "t.txt")[1]))
+        flags = ("--model", model, "--out", out, "--json")
+        screened.append(json.loads(inarch_says("spans", "screen", "t.jsonl", *flags)[1]))
+    assert screened[0] == screened[1]
+    assert screened[0]["flagged"]
     assert any(row["spans"] for row in found[0])
     for one, other in zip(*found, strict=True):
         assert [s["text"] for s in one["spans"]] == [s["text"] for s in other["spans"]]
@@ -195,6 +208,16 @@ def test_mistakes_are_told(place, models, inarch_says, flags, lines, message):
     code, _, error = inarch_says("spans", "tag", "--model", models[0], *flags, "t.txt")
     assert code == 2
     assert message in error
+
+
+def test_a_baseline_has_no_other_decoding(place, models, inarch_says):
+    LexiconTagger({"fox": 1.0}).save_pretrained("words")
+    Path("t.txt").write_text("a fox")
+    tag = ("spans", "tag", "t.txt", "--decode", "posterior", "--model", "words")
+    code, _, error = inarch_says(*tag)
+    assert code == 2
+    assert "--decode posterior with baselines alone" in error
+    assert inarch_says(*tag, "--model", models[0])[0] == 0
 
 
 @pytest.mark.parametrize("verb", ["tag", "screen"])

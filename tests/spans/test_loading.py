@@ -5,9 +5,25 @@ import pytest
 
 from inarch.errors import SettingsError, WeightsError
 from inarch.spans.lexicon import LexiconTagger
-from inarch.spans.loading import load_tagger, load_taggers
+from inarch.spans.loading import Decoding, load_tagger, load_taggers
 from inarch.spans.logistic import LogisticTagger
+from inarch.spans.onnx_export import export_onnx
+from inarch.spans.onnx_model import OnnxModel
+from inarch.spans.tagger import Tagger
 from inarch.spans.vote import Ensemble
+
+from .made_up import made
+
+
+def test_an_exported_tagger_is_known_too(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    export_onnx(*made("words"), tmp_path)
+    tagger = load_tagger(tmp_path, Decoding("posterior", 0.0))
+    assert isinstance(tagger, Tagger)
+    assert isinstance(tagger.model, OnnxModel)
+    assert [span.text for span in tagger.tag("the dog")] == ["the dog"]
+    assert load_tagger(tmp_path, Decoding("posterior", 1.0)).tag("the dog") == []
 
 
 def test_a_tagger_is_known_by_its_files(tmp_path):

@@ -58,3 +58,18 @@ def test_what_cannot_be_exported_is_told(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(WeightsError, match="cannot load"):
         Tagger.from_onnx(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("onnx.json", '{"chain"'), ("onnx.json", "[]"), ("scores.onnx", "cut"), ("scores.onnx", None)],
+)
+def test_a_broken_export_is_told(tmp_path, name, content):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    export_onnx(*made("words"), tmp_path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(WeightsError, match="expected what `inarch spans export` wrote"):
+        Tagger.from_onnx(tmp_path)

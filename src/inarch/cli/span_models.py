@@ -78,7 +78,7 @@ def export(
     model: Annotated[str, typer.Argument(help="Folder of a tagger.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the ONNX files.")],
 ) -> None:
-    """Write a tagger as ONNX, which `Tagger.from_onnx` loads."""
+    """Write a tagger as ONNX, which `tag` and `screen` take as any other --model."""
     from inarch.spans.onnx_export import export_onnx
     from inarch.spans.tagger import load_coder, load_span_model
 

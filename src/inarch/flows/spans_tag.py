@@ -11,13 +11,11 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from inarch.errors import DataError, SettingsError
 from inarch.io.models import pick_device
 from inarch.settings import Settings
-from inarch.spans import lexicon, logistic
-from inarch.spans.loading import load_tagger
+from inarch.spans.loading import Decoding, is_baseline, load_taggers
 from inarch.spans.offsets import Span
-from inarch.spans.onnx_export import ABOUT
 from inarch.spans.read import read_labels
-from inarch.spans.tagger import Decode, Tagger
-from inarch.spans.vote import Ensemble, StreamTagger
+from inarch.spans.tagger import Decode
+from inarch.spans.vote import StreamTagger
 
 Format = Literal["auto", "text", "jsonl"]
 
@@ -59,20 +57,10 @@ def tagger_of(settings: TagSettings) -> StreamTagger:
     threshold = 0.5 if settings.threshold is None else settings.threshold
     if not 0 <= threshold <= 1:
         raise SettingsError(f"found --threshold {threshold}, expected a probability in [0, 1]")
-    members = [_member(Path(folder), settings, threshold) for folder in settings.models]
-    return members[0] if len(members) == 1 else Ensemble(members, settings.min_votes)
-
-
-def _member(folder: Path, settings: TagSettings, threshold: float) -> StreamTagger:
-    """Return the tagger of a folder: a model, one as ONNX, or a baseline."""
-    if any((folder / name).is_file() for name in (lexicon.FILE, logistic.CONFIG)):
-        return load_tagger(folder)
-    if (folder / ABOUT).is_file():
-        return Tagger.from_onnx(folder, decode=settings.decode, threshold=threshold)
-    device = pick_device(settings.device)
-    return Tagger.from_pretrained(
-        folder, decode=settings.decode, threshold=threshold, device=device
-    )
+    if settings.decode != "viterbi" and all(map(is_baseline, settings.models)):
+        raise SettingsError("found --decode posterior with baselines alone; take it out")
+    decoding = Decoding(settings.decode, threshold, pick_device(settings.device))
+    return load_taggers(settings.models, settings.min_votes, decoding)
 
 
 def tagged_rows(tagger: StreamTagger, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -133,19 +121,18 @@ def line_texts(lines: Iterable[bytes] | BinaryIO, name: str, form: Format) -> It
             raise DataError(f"{name}:{number}: this is no UTF-8 ({error.reason})") from None
         line = line.removesuffix("\n").removesuffix("\r")
         if form == "auto":
-            form = "jsonl" if _has_text(line) else "text"
+            form = "jsonl" if _is_object(line) else "text"
         if form == "text":
             yield Row(line, {})
         elif line.strip():
             yield _json_row(line, f"{name}:{number}")
 
 
-def _has_text(line: str) -> bool:
+def _is_object(line: str) -> bool:
     try:
-        found = json.loads(line)
+        return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-    return isinstance(found, dict) and "text" in found
 
 
 def _json_row(line: str, where: str) -> Row:

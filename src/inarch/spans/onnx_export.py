@@ -22,9 +22,9 @@ from inarch.io.files import make_folder, write_json
 from inarch.spans.coders import Coder, PieceCoder
 from inarch.spans.encoder import WordEncoder
 from inarch.spans.model import SpanModel
+from inarch.spans.onnx_model import ABOUT, GRAPH
 from inarch.spans.words import PADDING
 
-GRAPH, ABOUT = "scores.onnx", "onnx.json"
 _OPSET = 17
 _IR_VERSION = 9
 _GATES = [0, 3, 1, 2]

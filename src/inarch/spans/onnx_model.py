@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from inarch.errors import MissingExtra, WeightsError
 from inarch.spans.chain import Chain, best_tags, marginals
 
+GRAPH, ABOUT = "scores.onnx", "onnx.json"
 Marked = tuple[NDArray[np.int64], NDArray[np.floating], NDArray[np.float64] | None]
 """Tags ``[B, T]``, log-marginals ``[B, T, K]``, marginals of pairs ``[B, T - 1, K, K]`` or None."""
 
@@ -39,20 +40,19 @@ class OnnxModel:
         except ImportError as error:
             raise MissingExtra("onnxruntime is absent; pip install 'inarch[onnx]'") from error
         folder = Path(folder)
+        wanted = "expected what `inarch spans export` wrote"
         try:
-            self.about: dict[str, Any] = json.loads((folder / "onnx.json").read_text("utf-8"))
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            graph = str(folder / "scores.onnx")
-            places = ["CPUExecutionProvider"]
+            self.about: dict[str, Any] = json.loads((folder / ABOUT).read_text("utf-8"))
+            self._chain = _chain(self.about["chain"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"cannot load {folder / ABOUT} ({error!r}); {wanted}") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        graph, places = str(folder / GRAPH), ["CPUExecutionProvider"]
+        try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=places)
-        except Exception as error:
-            raise WeightsError(
-                f"cannot load {folder} ({error}); expected what `inarch spans export` wrote"
-            ) from error
-        chain = self.about["chain"]
-        names = ("start", "transitions", "end")
-        self._chain = None if chain is None else Chain(*(np.array(chain[name]) for name in names))
+        except Exception as error:  # onnxruntime's own errors have no other base in common
+            raise WeightsError(f"cannot load {graph} ({error}); {wanted}") from error
 
     def mark(self, batch: Mapping[str, Any], pairs: bool) -> Marked:
         """Return what is known of the text's tokens, which come first in every row.
@@ -75,3 +75,9 @@ class OnnxModel:
         found = marginals(scores_BTK, lengths_B, self._chain)
         tags_BT = best_tags(scores_BTK, lengths_B, self._chain)
         return tags_BT, found.tags_BTK, np.exp(found.pairs_BTKK) if pairs else None
+
+
+def _chain(parts: Mapping[str, Any] | None) -> Chain | None:
+    if parts is None:
+        return None
+    return Chain(*(np.array(parts[name]) for name in ("start", "transitions", "end")))
