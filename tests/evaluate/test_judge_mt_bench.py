@@ -13,10 +13,11 @@ from tests.evaluate.made_up_mt_bench import answer, benchmark, lines, question
 
 from inarch.errors import DataError
 from inarch.evaluate.benchmark_answers import read_model_answers
-from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, MtBenchProtocol
+from inarch.evaluate.judge_mt_bench import MtBenchBenchmark
 from inarch.evaluate.judging import Case, JudgedModel, Ruling
 from inarch.evaluate.mt_bench import score_ratings
 from inarch.evaluate.mt_bench_files import read_ratings
+from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
 from inarch.io.endpoints import Reply
 from inarch.records import Message
 from inarch.settings import validate
@@ -229,7 +230,7 @@ def test_the_record_says_what_must_agree(tmp_path):
 def test_nothing_that_counts_is_no_result(tmp_path):
     made = opened(tmp_path)
     bad = Ruling(math.nan, failure="no rating in the judgment")
-    with pytest.raises(DataError, match=r"m.1: none of 2 judgments .*; no rating in the judgment"):
+    with pytest.raises(DataError, match=r"m.1: none of 2 judgments .*: no rating in the judgment; e"):
         made.result(judged(made, bad, bad))
 
 

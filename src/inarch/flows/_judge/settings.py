@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
-from inarch.evaluate.judge_mt_bench import MtBenchProtocol
+from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
