@@ -230,7 +230,9 @@ def test_the_record_says_what_must_agree(tmp_path):
 def test_nothing_that_counts_is_no_result(tmp_path):
     made = opened(tmp_path)
     bad = Ruling(math.nan, failure="no rating in the judgment")
-    with pytest.raises(DataError, match=r"m.1: none of 2 judgments .*: no rating in the judgment; e"):
+    with pytest.raises(
+        DataError, match=r"m.1: none of 2 judgments .*: no rating in the judgment; e"
+    ):
         made.result(judged(made, bad, bad))
 
 

@@ -20,16 +20,17 @@ from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, Jud
 from inarch.evaluate.mt_bench import INVALID, Rating, category_of, rating_of, results
 from inarch.evaluate.mt_bench_files import write_judgments
 from inarch.evaluate.mt_bench_prompts import fill, prompt_name
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol, open_files, sampling_of
+from inarch.evaluate.mt_bench_protocol import (
+    ANSWERS,
+    FAILED,
+    MtBenchProtocol,
+    open_files,
+    sampling_of,
+)
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
 from inarch.io.files import make_folder
 from inarch.io.sampling import SamplingSettings
-
-_FAILED = "$ERROR$"
-"""What FastChat writes for a judgment that it did not get."""
-_ANSWERS = "model_answer"
-"""Folder of answers, beside the judgments."""
 
 
 def open_mt_bench(settings: MtBenchProtocol) -> Benchmark:
@@ -83,9 +84,9 @@ class MtBenchBenchmark(Benchmark):
     def save(self, path: Path, judged: JudgedModel) -> Path:
         """Write FastChat's judgments, and the answers into ``model_answer`` beside them."""
         file = path.with_name(f"{path.name}.jsonl")
-        words = [ruling.words or _FAILED for ruling in judged.rulings]
+        words = [ruling.words or FAILED for ruling in judged.rulings]
         write_judgments(file, list(zip(self._ratings(judged), words, strict=True)))
-        answers = path.parent / _ANSWERS / file.name
+        answers = path.parent / ANSWERS / file.name
         make_folder(answers.parent)
         write_model_answers(answers, self.name, judged.model, self.questions, judged.dialogues)
         return file

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,18 +31,20 @@ from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, Jud
 from inarch.evaluate.mt_bench import category_of
 from inarch.evaluate.mt_bench_pairwise import ERROR, Pair, results
 from inarch.evaluate.mt_bench_prompts import fill, prompt_name
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol, open_files, sampling_of
+from inarch.evaluate.mt_bench_protocol import (
+    ANSWERS,
+    FAILED,
+    SHORT,
+    MtBenchProtocol,
+    open_files,
+    sampling_of,
+)
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
 from inarch.io.files import digest_file, make_folder, write_text
 from inarch.io.sampling import SamplingSettings
 
-_FAILED = "$ERROR$"
-"""What FastChat writes for a judgment that it did not get."""
-_ANSWERS = "model_answer"
-"""Folder of answers, beside the judgments."""
-_SHORT = 16
-"""Hexadecimal digits of a digest in a record."""
+logger = logging.getLogger(__name__)
 
 _VERDICTS = {"[[A]]": 1.0, "[[B]]": 0.0, "[[C]]": 0.5}
 """What the answer that is shown first gets; the first of these that a judgment has anywhere."""
@@ -114,7 +117,7 @@ class PairwiseBenchmark(Benchmark):
         file = path.with_name(f"{path.name}.jsonl")
         rows = [_row(pair, games) for pair, games in self._pairs(judged)]
         write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        folder = path.parent / _ANSWERS
+        folder = path.parent / ANSWERS
         make_folder(folder)
         base = f"{self.baseline.replace('/', '-')}.jsonl"
         said = {base: (self.baseline, self._answers or {})}
@@ -151,16 +154,33 @@ class PairwiseBenchmark(Benchmark):
             f" {self.options.max_tokens} tokens, the first of [[A]], [[B]], [[C]] that is there"
         )
         record = self._files.record(found.protocol, len(self.questions), judging)
-        data = f"{record.data}, {self.baseline}'s answers {self._digest[:_SHORT]}"
+        data = f"{record.data}, {self.baseline}'s answers {self._digest[:SHORT]}"
         return found._replace(protocol=record.model_copy(update={"data": data}))
 
     def _take(self, answers: Dialogues) -> None:
-        """Take the baseline's answers, as far as they answer a question in full."""
+        """Take the baseline's answers, as far as they answer a question in full.
+
+        Raises:
+            DataError: They answer none.
+        """
         self._answers = {
             question.id: answers[question.id][: len(question.turns)]
             for question in self.questions
             if len(answers.get(question.id, ())) >= len(question.turns)
+            and FAILED not in answers[question.id]
         }
+        missing = [question.id for question in self.questions if question.id not in self._answers]
+        if not self._answers:
+            raise DataError(
+                f"found no whole answer of the baseline {self.baseline} to any of {len(missing)}"
+                f" questions, such as {missing[0]}; give its answers to these questions"
+            )
+        if missing:
+            logger.warning(
+                "the baseline %s has no whole answer to %d of %d questions, such as %s; they are"
+                " not judged",
+                *(self.baseline, len(missing), len(self.questions), missing[0]),
+            )
         content = json.dumps(sorted(self._answers.items()))
         self._digest = hashlib.sha256(content.encode()).hexdigest()
 
@@ -199,7 +219,7 @@ def _row(pair: Pair, games: tuple[Game, Game]) -> dict[str, Any]:
     }
     for name, (case, ruling) in zip(("g1", "g2"), games, strict=True):
         row[f"{name}_user_prompt"] = case.messages[-1].content
-        row[f"{name}_judgment"] = ruling.words or _FAILED
+        row[f"{name}_judgment"] = ruling.words or FAILED
     row["turn"] = pair.turn
     is_own = pair.category != category_of(pair.question)
     return row | ({"category": pair.category} if is_own else {})

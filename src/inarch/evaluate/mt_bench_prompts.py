@@ -29,7 +29,7 @@ def prompt_name(question: Question, turn: int, mode: Mode) -> str:
 
 
 def check_places(prompts: Mapping[str, JudgePrompt], mode: Mode, where: str) -> None:
-    """Check that a mode's four prompts show the question and the answers, and nothing unknown.
+    """Check that a mode's four prompts are there and show question and answers, all and no other.
 
     Args:
         prompts: By name.
@@ -37,9 +37,14 @@ def check_places(prompts: Mapping[str, JudgePrompt], mode: Mode, where: str) -> 
         where: The file, for messages.
 
     Raises:
-        DataError: One has other places; it is named.
+        DataError: One is absent or has other places; it is named.
     """
     for name, expected in _PLACES[mode].items():
+        if name not in prompts:
+            raise DataError(
+                f"{where}: found the prompts {', '.join(prompts)}, without {name}, which mode"
+                f" {mode} needs; add it, or take the official file"
+            )
         try:
             parsed = list(Formatter().parse(prompts[name].user))
         except ValueError as error:

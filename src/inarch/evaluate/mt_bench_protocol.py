@@ -29,13 +29,18 @@ from inarch.settings import PathSetting, Settings
 
 logger = logging.getLogger(__name__)
 
+ANSWERS = "model_answer"
+"""Folder of answers, beside the judgments."""
+FAILED = "$ERROR$"
+"""What FastChat writes for a judgment that it did not get."""
+SHORT = 16
+"""Hexadecimal digits of a digest in a record."""
+
 _REFERENCES = ("gpt-4", "gpt-4-0125-preview", "gpt-4-1106-preview")
 _WRONG = (104, 105, 109, 111, 113, 114, 120, 122, 124, 125, 126, 128, 130)
 """Questions whose official reference is wrong: FastChat's pull request 3158."""
 _GREEDY = ("extraction", "math", "coding", "reasoning")
 _NEARLY_GREEDY = ("stem", "humanities")
-_SHORT = 16
-"""Hexadecimal digits of a digest in a record."""
 
 
 class MtBenchProtocol(Settings):
@@ -91,7 +96,7 @@ class MtBenchFiles(NamedTuple):
             num_questions: How many of the questions are asked, the first ones.
             judging: How the judge is asked and read.
         """
-        told = {key: f"{name} {self.digests[key][:_SHORT]}" for key, name in self.names.items()}
+        told = {key: f"{name} {self.digests[key][:SHORT]}" for key, name in self.names.items()}
         if num_questions < len(self.questions):
             told["questions"] += f", the first {num_questions}"
         update = {
