@@ -190,6 +190,26 @@ def test_styles_of_official_answers_are_summed_over_kinds(tmp_path):
     }
 
 
+def test_answers_are_counted_in_one_way(tmp_path, caplog):
+    caplog.set_level("INFO")
+    counts = {"token_len": 40, "header_count": 1, "list_count": 0, "bold_count": 0}
+    messages = [{"role": "user", "content": "q"}, {"content": {"answer": "- **two** words"}}]
+    official = {"uid": "r", "model": "n", "messages": messages, "metadata": counts}
+    counted = official | {"model": "m", "metadata": counts | {"token_counter": "inarch"}}
+    choices = [{"turns": [{"content": "# one", "token_len": 9}]}]
+    bare = {"question_id": "r", "model_id": "o", "choices": choices}
+    as_they_are = files.read_styles(lines(tmp_path, official, official | {"uid": "s"}))
+    assert as_they_are == {("r", "n"): Style(40, 1, 0, 0), ("s", "n"): Style(40, 1, 0, 0)}
+    assert not caplog.messages
+    # "-", " **", "two", "**", " words"
+    anew = files.read_styles(lines(tmp_path, official, counted))
+    assert anew == {("r", "n"): Style(5, 0, 1, 1), ("r", "m"): Style(5, 0, 1, 1)}
+    # the turn's own token_len is of another encoding
+    anew = files.read_styles(lines(tmp_path, bare, official))
+    assert anew == {("r", "o"): Style(2, 1, 0, 0), ("r", "n"): Style(5, 0, 1, 1)}
+    assert caplog.messages == ["the style of 2 answers is counted anew, in one way for all"] * 2
+
+
 def test_a_count_that_is_missing_is_named(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("question_id,model,token_len,header_count,list_count,bold_count\nq,m,3,1,,0\n")

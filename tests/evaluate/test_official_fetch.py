@@ -82,11 +82,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def hanging(self):
-        self.server.ended.wait(60)
+        self.server.ended.wait(5)
+        self.right()
 
     def stalled(self):
         self.send(TEXT[:100], len(TEXT))
-        self.server.ended.wait(60)
+        self.server.ended.wait(5)
+        self.wfile.write(TEXT[100:])
 
     def dripping(self):
         self.send(b"", 10**9)

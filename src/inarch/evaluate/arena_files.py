@@ -17,9 +17,11 @@ import numpy as np
 
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
+from inarch.evaluate.answer_style import style_counts
 from inarch.evaluate.arena import Battles
 from inarch.evaluate.arena_style import Style
 from inarch.evaluate.arena_verdicts import RULES, Rules, Version, pair_outcomes
+from inarch.evaluate.benchmark_answers import read_answer
 from inarch.io.files import write_text
 from inarch.records import Message
 
@@ -186,6 +188,9 @@ def read_judgments(path: Path, version: Version) -> tuple[Judgment, ...]:
 def read_styles(path: Path) -> dict[tuple[str, str], Style]:
     """Return what is counted in answers, by prompt and model.
 
+    Answers are counted anew if some are not counted, or not all in one way: tokens of two counters
+    are no lengths to compare.
+
     Args:
         path: A CSV of ``question_id, model, token_len, header_count, list_count, bold_count``, or
             the official answers with ``conv_metadata`` (v0.1) or ``metadata`` (v2), a folder too.
@@ -193,15 +198,27 @@ def read_styles(path: Path) -> dict[tuple[str, str], Style]:
     Raises:
         DataError: It is something else; the row is named.
     """
+    rows = read_rows(path)
+    counts_of = [_counts(row) for row in rows]
+    counters = {counts.get("token_counter", "official") for counts in counts_of if counts}
+    hold_answers = all(row.values.keys() & {"choices", "messages"} for row in rows)
+    if hold_answers and (len(counters) > 1 or not all(counts_of)):
+        logger.info("the style of %d answers is counted anew, in one way for all", len(rows))
+        counts_of = [style_counts(read_answer(row, "arena_hard_v2").turns[0]) for row in rows]
     found = {}
-    for row in read_rows(path):
-        counts = row.values.get("conv_metadata") or row.values.get("metadata") or row.values
-        if not isinstance(counts, Mapping):
-            raise DataError(f"{row.where}: found {counts!r:.80} for counts, expected an object")
+    for row, counts in zip(rows, counts_of, strict=True):
         prompt = row.text("uid" if "uid" in row.values else "question_id")
         model = row.text("model" if "model" in row.values else "model_id")
         found[prompt, model] = style_of(counts, row.where)
     return found
+
+
+def _counts(row: Row) -> Mapping[str, Any]:
+    """Return what a row holds of style; nothing where it is an answer that is not counted."""
+    kept = row.values.get("conv_metadata") or row.values.get("metadata") or {}
+    if not isinstance(kept, Mapping):
+        raise DataError(f"{row.where}: found {kept!r:.80} for counts, expected an object")
+    return kept or (row.values if "token_len" in row.values else {})
 
 
 def style_of(counts: Mapping[str, Any], where: str = "an answer") -> Style:

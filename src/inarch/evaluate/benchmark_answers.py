@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
@@ -18,6 +18,18 @@ from inarch.evaluate.answer_style import style_counts
 from inarch.evaluate.benchmark_questions import Question, with_instruction
 from inarch.evaluate.official import BenchmarkName
 from inarch.io.files import write_json, write_text
+
+NO_ANSWER = "$ERROR$"
+"""What official tools write for an answer that they did not get."""
+
+
+class Answered(NamedTuple):
+    """A row of a model's answers."""
+
+    question: str
+    model: str
+    turns: tuple[str, ...]
+    """One answer per turn."""
 
 
 def read_model_answers(path: Path, benchmark: BenchmarkName) -> dict[str, tuple[str, ...]]:
@@ -37,7 +49,7 @@ def read_model_answers(path: Path, benchmark: BenchmarkName) -> dict[str, tuple[
     found: dict[str, tuple[str, ...]] = {}
     model: str | None = None
     for row in read_rows(path):
-        question, answering, answers = _answer(row, benchmark)
+        question, answering, answers = read_answer(row, benchmark)
         if model is not None and answering != model:
             raise DataError(
                 f"{row.where}: found an answer by {answering!r} after {model!r}; expected one"
@@ -57,7 +69,7 @@ def answering_model(path: Path, benchmark: BenchmarkName) -> str:
     Raises:
         DataError: It is something else.
     """
-    return _answer(read_rows(path)[0], benchmark)[1]
+    return read_answer(read_rows(path)[0], benchmark).model
 
 
 def write_model_answers(
@@ -86,20 +98,24 @@ def write_model_answers(
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _answer(row: Row, benchmark: BenchmarkName) -> tuple[str, str, tuple[str, ...]]:
-    """Return the question's id, the model and its answers."""
+def read_answer(row: Row, benchmark: BenchmarkName) -> Answered:
+    """Return what one row of a file says, see `read_model_answers`.
+
+    Raises:
+        DataError: It is something else.
+    """
     if benchmark == "alpaca_eval2":
         row = with_instruction(row)
         need: tuple[str, ...] = ("instruction", "output")
         require([row], need, f"answers to {benchmark} ({', '.join(need)}; generator)")
-        model = row.values.get("generator")
-        return row.text("instruction"), "" if model is None else str(model), (row.text("output"),)
+        model = "" if row.values.get("generator") is None else str(row.values["generator"])
+        return Answered(row.text("instruction"), model, (row.text("output"),))
     if benchmark != "mt_bench" and "uid" in row.values:
         require([row], ("uid", "model", "messages"), f"answers to {benchmark}")
-        return row.text("uid"), row.text("model"), (_last_message(row),)
+        return Answered(row.text("uid"), row.text("model"), (_last_message(row),))
     need = ("question_id", "model_id", "choices")
     require([row], need, f"answers to {benchmark} ({', '.join(need)})")
-    return row.text("question_id"), row.text("model_id"), _first_choice(row)
+    return Answered(row.text("question_id"), row.text("model_id"), _first_choice(row))
 
 
 def _last_message(row: Row) -> str:

@@ -69,7 +69,7 @@ class OfficialFile(NamedTuple):
 
     def described(self) -> str:
         """Return what it is in a few words."""
-        size = "4 to 10 MB" if self.size is None else readable(self.size)
+        size = "over 4 MB" if self.size is None else readable(self.size)
         return f"{self.name} ({self.what}; {size}; {self.licence})"
 
 
