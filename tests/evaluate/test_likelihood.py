@@ -195,6 +195,7 @@ def rows_of(seed, number, num_choices):
 def test_no_number_depends_on_the_batch(monkeypatch, trial_rows):
     monkeypatch.setattr(_sums, "TRIAL_ROWS", trial_rows)  # shared prompts, or never
     monkeypatch.setattr(_sums, "CHUNK_LOGITS", 700)
+    monkeypatch.setattr(_sums, "CHUNK_ROWS", 1)
     model, rows = model_of(100), rows_of(1, 25, 4)
     alone = [
         [
@@ -209,6 +210,16 @@ def test_no_number_depends_on_the_batch(monkeypatch, trial_rows):
         assert sum(ticks) == len(rows)
         for one, other in zip(found, alone, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_batches_are_of_like_lengths():
+    rows = [
+        Sequences((np.zeros(n, np.int32),), (np.zeros(1, np.int32),)) for n in (64, 7, 56, 55, 8)
+    ]
+    # 56 is 7/8 of 64 and 7 of 8; 55 is less, and 2 * 56 > 111
+    found = list(_sums._batches(rows, _sums.PADDED, 1000))
+    assert found == [[0, 2], [3], [4, 1]]
+    assert list(_sums._batches(rows, _sums.PADDED, 111)) == [[0], [2], [3], [4, 1]]
 
 
 # ------------------------------------------------------------------------------------- bad input

@@ -23,11 +23,16 @@ from inarch.align._layout import PADDED, Batch, Layout, Sequences, batch_of
 from inarch.align._masks import model_inputs
 from inarch.align._trial import layout_for
 from inarch.numerics import Head, run_with_head
+from inarch.numerics.onednn import with_onednn
 
 TRIAL_ROWS = 16
 """Forwards of a longest row that the trial of a layout takes, about."""
-CHUNK_LOGITS = 2**23
-"""Logits of a chunk: 32 MiB of float32; fewer rows make the product with the head slower."""
+LEAST = 0.875
+"""Of the longest row of a batch: what a shorter one is filled up by is work for nothing."""
+CHUNK_LOGITS = 2**22
+"""Logits of a chunk: 16 MiB of float32, which stay in a processor's cache."""
+CHUNK_ROWS = 64
+"""Of a chunk at least; with fewer, the product with the head is slower."""
 
 
 def summed_logps(
@@ -46,11 +51,12 @@ def summed_logps(
     """
     layout = _layout(model, rows)
     sums: list[Any] = [None] * len(rows)
-    for numbers in _batches(rows, layout, batch_tokens):
-        found_BK = _score(model, [rows[number] for number in numbers], layout)
-        for number, found_K in zip(numbers, found_BK, strict=True):
-            sums[number] = found_K
-        advance(len(numbers))
+    with with_onednn(model):
+        for numbers in _batches(rows, layout, batch_tokens):
+            found_BK = _score(model, [rows[number] for number in numbers], layout)
+            for number, found_K in zip(numbers, found_BK, strict=True):
+                sums[number] = found_K
+            advance(len(numbers))
     return sums
 
 
@@ -71,7 +77,8 @@ def _batches(rows: Sequence[Sequences], layout: Layout, batch_tokens: int) -> It
     batch: list[int] = []
     for number in reversed(order):  # the longest first, which tells at once if memory is short
         first = batch[0] if batch else number
-        fits = (len(batch) + 1) * size(rows[first]) <= batch_tokens
+        width = size(rows[first])
+        fits = (len(batch) + 1) * width <= batch_tokens and size(rows[number]) >= LEAST * width
         if batch and not (fits and len(rows[first].answers) == len(rows[number].answers)):
             yield batch
             batch = []
@@ -98,7 +105,7 @@ def _score(model: Any, rows: Sequence[Sequences], layout: Layout) -> NDArray[np.
 
     def at_head(hidden_RWD: Tensor, head: Head) -> Tensor:
         hidden_ND = hidden_RWD.flatten(0, 1)[batch["flat_N"]]
-        size = max(1, CHUNK_LOGITS // head.width)
+        size = max(CHUNK_ROWS, CHUNK_LOGITS // head.width)
         losses = [
             cross_entropy(head.logits(hidden_nD), labels_n, reduction="none")
             for hidden_nD, labels_n in zip(hidden_ND.split(size), labels_N.split(size), strict=True)
