@@ -122,6 +122,13 @@ def test_the_best_epoch_is_kept(world, tmp_path, monkeypatch):
     assert not (tmp_path / "best.safetensors").exists()
 
 
+def test_every_epoch_is_scored_of_a_run_of_so_many_steps(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("inarch.flows._spans.dev.dev_score", lambda *args: {"f1": 0.5})
+    spans_train.run(recipe(world, train={"max_steps": 90}), tmp_path)
+    steps = [row["step"] for row in read_metrics(tmp_path / "dev.jsonl")]
+    assert steps == [12, 24, 35, 47, 59, 70, 82, 90]  # 93 / 8 = 11.6 steps an epoch
+
+
 @pytest.mark.parametrize("last", ["write_dev", "write_card"])
 def test_a_run_that_stops_behind_its_training_keeps_the_best_epoch(
     world, tmp_path, monkeypatch, last

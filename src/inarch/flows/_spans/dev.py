@@ -24,6 +24,7 @@ from inarch.spans.model import SpanModel
 from inarch.spans.offsets import spans_to_offsets, token_labels
 from inarch.spans.read import Labels, Post
 from inarch.spans.tagger import Tagger
+from inarch.train.plan import num_steps
 from inarch.train.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class ChooseEpoch(TrainerCallback):
     ) -> None:
         self._out, self._dev, self._coder = out, dev, coder
         per_epoch = num_rows / settings.batch_size
-        whole = range(1, math.ceil(settings.epochs))
+        whole = range(1, math.ceil(num_steps(num_rows, settings) / per_epoch))
         self._ends = {math.ceil(epoch * per_epoch) for epoch in whole}
         self._best: dict[str, Any] | None = None
 
