@@ -155,7 +155,7 @@ def test_bad_rows_stop_it_or_are_counted_and_kept(place):
     assert report["rows"] == 2
     kept, changed = (read(place / "again" / f"{name}.jsonl") for name in ("screened", "changed"))
     assert [row["screen"]["id"] for row in kept] == [0, 3]
-    assert restored(kept, changed) == [ROWS[0], {"label": 1}, {"row": [3]}, ROWS[1]]
+    assert restored(kept, changed) == [ROWS[0], *rows[1:3], ROWS[1]]
 
 
 def test_an_empty_file_and_an_absent_tagger(place):
@@ -172,3 +172,11 @@ def test_the_plan_counts_rows_and_writes_nothing(place):
     assert made["rows"] == 5
     assert "from the first 5 rows" in made["time"]
     assert sorted(place.rglob("*")) == before
+
+
+def test_the_plan_refuses_what_the_run_would(place):
+    write(place / "rows.jsonl", [{"label": 1}, *ROWS])
+    given = str(place / "rows.jsonl"), [str(place / "words")], ScreenSettings()
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: found the columns label"):
+        plan(*given)
+    assert plan(*given, skip_bad=True)["rows"] == 6

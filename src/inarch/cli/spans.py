@@ -95,7 +95,8 @@ def screen(  # noqa: PLR0913  (a flag each)
     settings = load(flow.ScreenSettings, None, [f"action={action}", *(set_ or ())])
     out = out or Path("runs") / f"{Path(data).stem}-screened"
     if dry_run:
-        show_plan(flow.plan(data, model, settings, min_votes=min_votes) | {"out": out}, settings)
+        planned = flow.plan(data, model, settings, min_votes=min_votes, skip_bad=skip_bad)
+        show_plan(planned | {"out": out}, settings)
         return
     report = flow.run(data, model, out, settings, min_votes=min_votes, skip_bad=skip_bad)
     if as_json:

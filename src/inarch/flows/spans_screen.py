@@ -3,7 +3,8 @@
 The run folder holds
 
     screened.jsonl   the rows that stay, with a column ``screen``: their id and their spans
-    changed.jsonl    the originals of those that were left out or masked, with theirs
+    changed.jsonl    the originals of those that were left out or masked, with theirs; under
+                     ``row`` what could not be screened
     report.json      how many rows were flagged, by the column ``group_by``; the commonest strings;
                      ``identities``: of sentences that only name a group, how many get a span,
                      and the names among them that are ``overlooked``; how many rows are ``chats``,
@@ -108,13 +109,23 @@ def run(
 
 
 def plan(
-    data: str, models: Sequence[str], settings: ScreenSettings, *, min_votes: int | None = None
+    data: str,
+    models: Sequence[str],
+    settings: ScreenSettings,
+    *,
+    min_votes: int | None = None,
+    skip_bad: bool = False,
 ) -> dict[str, object]:
-    """Return how many rows there are and how long they take, from the first few of them."""
+    """Return how many rows there are and how long they take, from the first few of them.
+
+    Raises:
+        DataError: The file cannot be read, or one of the first rows holds no text.
+        WeightsError: A folder holds no tagger.
+    """
     rows = [(i, where, row) for i, (where, row) in enumerate(islice(file_rows(data), _TRIED))]
     tagger = load_taggers(models, min_votes)
     begun = time.perf_counter()
-    _screened(rows, tagger, settings, skipped=Counter())
+    _screened(rows, tagger, settings, Counter() if skip_bad else None)
     took_s = time.perf_counter() - begun
     num_rows = sum(1 for _ in file_rows(data))
     return {
@@ -174,9 +185,8 @@ def _sorted(screened: Sequence[Screened], settings: ScreenSettings) -> _Sorted:
 
 
 def _as_it_was(number: int, row: Any) -> Mapping[str, Any]:
-    """Return a row that could not be screened, as one of those that are left out."""
-    own = dict(row) if isinstance(row, Mapping) else {"row": row}
-    return {**own, COLUMN: {"id": number, "spans": [], "skipped": True}}
+    """Return a row that could not be screened, whatever it is, as one of those left out."""
+    return {"row": row, COLUMN: {"id": number, "spans": [], "skipped": True}}
 
 
 def _counts(screened: Sequence[Screened], settings: ScreenSettings) -> dict[str, Any]:

@@ -255,9 +255,7 @@ def mask_spans(text: str, spans: Sequence[Span], mask: str) -> tuple[str, list[i
     return "".join([*parts, text[at:]]), starts
 
 
-def restored(
-    rows: Iterable[Mapping[str, Any]], changed: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def restored(rows: Iterable[Mapping[str, Any]], changed: Iterable[Mapping[str, Any]]) -> list[Any]:
     """Return the rows of the file that was screened, in its order.
 
     Args:
@@ -266,8 +264,10 @@ def restored(
     """
     by_id = {row[COLUMN]["id"]: row for row in (*rows, *changed)}
     return [
-        {name: value for name, value in by_id[number].items() if name != COLUMN}
-        for number in sorted(by_id)
+        row["row"]
+        if row[COLUMN].get("skipped")
+        else {name: value for name, value in row.items() if name != COLUMN}
+        for _, row in sorted(by_id.items())
     ]
 
 
