@@ -163,6 +163,17 @@ def test_other_bad_rows_of_json(write):
     assert read_posts(write("a.jsonl", [{"text": "abc", "spans": [0, 1]}]))[0].offsets == (0, 1)
 
 
+def test_a_list_in_a_field_may_be_json(write):
+    spans = '[{"start": 1, "end": 2, "label": null, "sure": true}]'
+    assert read_posts(write("a.csv", [["spans", "text"], [spans, "abc"]]))[0].offsets == (1,)
+
+
+def test_a_range_that_no_text_can_have_is_told_before_it_fills_the_memory(write):
+    path = write("p.jsonl", [{"spans": [[0, 2**50]]}])
+    with pytest.raises(DataError, match=rf"p\.jsonl:1: spans: found characters 0 to {2**50 - 1}"):
+        read_labels(path)
+
+
 def test_ids_are_each_there_once(write):
     rows = [["id", "spans", "text"], ["7", "[]", "a"], ["7", "[]", "b"]]
     with pytest.raises(DataError, match=r"row 1: found the id '7', which .* row 0 has already"):

@@ -1,6 +1,7 @@
 """The toxic characters of one row, in any of the forms in which files write them."""
 
 import ast
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,6 +9,8 @@ Kind = Literal["nothing", "characters", "ranges"]
 
 BROKEN = "rows whose spans are no list of characters or ranges"
 _OUTSIDE = "rows with spans outside the text"
+_LONGEST = 2**24
+"""Characters of a text that is not known, at most."""
 
 
 class BadRow(Exception):
@@ -78,7 +81,7 @@ def check_inside(offsets: Sequence[int], text: str | None) -> None:
     Raises:
         BadRow: Says which there are, and how long the text is.
     """
-    if offsets and (offsets[0] < 0 or (text is not None and offsets[-1] >= len(text))):
+    if offsets and (offsets[0] < 0 or offsets[-1] >= (_LONGEST if text is None else len(text))):
         of = "a text" if text is None else f"a text of {len(text)}"
         raise BadRow(
             _OUTSIDE,
@@ -88,10 +91,12 @@ def check_inside(offsets: Sequence[int], text: str | None) -> None:
 
 
 def _evaluated(spans: str) -> Any:
-    try:
-        return ast.literal_eval(spans.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise BadRow(BROKEN, f"spans: found {spans!r:.80}; expected a list") from None
+    for evaluate in (ast.literal_eval, json.loads):
+        try:
+            return evaluate(spans.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    raise BadRow(BROKEN, f"spans: found {spans!r:.80}; expected a list")
 
 
 def _is_int(value: Any) -> bool:
