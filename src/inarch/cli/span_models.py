@@ -1,4 +1,4 @@
-"""The commands ``spans train`` and ``spans tag``."""
+"""The commands ``spans train``, ``spans tag`` and ``spans export``."""
 
 import json
 import sys

@@ -5,7 +5,7 @@ character n-grams of 2 to 5 with ``<`` and ``>`` around it; and, by their place,
 before and behind. As no feature joins two words, a logit is a sum with a term per word and place,
 and terms are kept once they have been worked out.
 
-Source:   the logistic regression of docs/methods/spans.md: test .655.
+Source:   the logistic regression of docs/methods/spans.md: test .6632.
 Shapes:   T = words of a text, W = places of the window, N = words of all texts.
 """
 
