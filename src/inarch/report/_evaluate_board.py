@@ -13,7 +13,7 @@ from inarch.evaluate.leaderboard import (
     mean_length,
 )
 from inarch.report._evaluate_lengths import Axes, Point, over_length
-from inarch.report._evaluate_plots import Bar, Span, category_bars, spans
+from inarch.report._evaluate_plots import Bar, Form, Span, category_bars, spans
 from inarch.report._evaluate_scales import Scale, controlled, controlled_name, official, scale_of
 from inarch.report._html import Markup, table, tag
 from inarch.report._page import Part, fold, heading, paragraph, settings_table, slug
@@ -79,7 +79,7 @@ def _apart(standing: Standing) -> bool:
 def _standings_figure(board: Leaderboard, scale: Scale) -> Figure:
     rows = [Span(s.result.model, s.whole.mean, *s.whole[1:3]) for s in board.standings]
     title = f"{scale.score}, with 95 % intervals"
-    what = (f"leaderboard-{slug(scale.benchmark)}", _capital(title), _told(title, rows, scale))
+    what = (f"leaderboard-{slug(scale.benchmark)}", _capital(title), _told(title, rows, scale.form))
     extent = scale.extent(end for row in rows for end in (row.lower, row.upper))
     return spans(what, rows, extent, scale.form, scale.middle)
 
@@ -96,7 +96,7 @@ def _behind_figure(board: Leaderboard, scale: Scale) -> tuple[Figure, ...]:
     first = board.standings[0].result.model
     title = f"{first} less each other, prompt by prompt"
     ends = [0.0, *(end for row in rows for end in (row.lower, row.upper))]
-    what = (f"behind-{slug(scale.benchmark)}", title, _told(title, rows, scale))
+    what = (f"behind-{slug(scale.benchmark)}", title, _told(title, rows, scale.signed))
     free = scale._replace(ends=None)
     return (spans(what, rows, free.extent(ends), scale.signed, 0.0),)
 
@@ -269,7 +269,7 @@ def _binned(standing: Standing, scale: Scale) -> Figure | None:
     rows = [Span(f"{_range(b.low, b.high)} ({b.score.n})", *b.score[:3]) for b in bins]
     name = standing.result.model
     title = f"{name}: {scale.name} by length beside the baseline's answer"
-    what = (f"by-length-{slug(name)}", title, _told(title, rows, scale))
+    what = (f"by-length-{slug(name)}", title, _told(title, rows, scale.form))
     extent = scale.extent(end for row in rows for end in (row.lower, row.upper))
     return spans(what, rows, extent, scale.form, scale.middle)
 
@@ -312,11 +312,10 @@ def _made(board: Leaderboard) -> list[Markup]:
     return told
 
 
-def _told(title: str, rows: Sequence[Span], scale: Scale) -> str:
+def _told(title: str, rows: Sequence[Span], form: Form) -> str:
     """Return what a reader who cannot see a plot is told."""
     return f"{_capital(title)}. " + "; ".join(
-        f"{row.name} {scale.form(row.mean)}, {scale.form(row.lower)} to {scale.form(row.upper)}"
-        for row in rows
+        f"{row.name} {form(row.mean)}, {form(row.lower)} to {form(row.upper)}" for row in rows
     )
 
 

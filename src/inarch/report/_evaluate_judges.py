@@ -50,7 +50,7 @@ def trust_parts(told: Mapping[str, Any]) -> list[Part]:
         raise DataError(f"judging.json: {error} is missing or something else") from None
     return [
         heading("Judges"),
-        table(("judge", *_TRUST), rows, "Judges"),
+        table(("judge", *_TRUST), rows, "What is known of the judges"),
         paragraph(
             "Both orders: on how many prompts the judge names the same winner when the answers"
             " change places. First place: what being shown first adds to a model's chance, in"
@@ -98,7 +98,7 @@ def judges_parts(results: Sequence[Result]) -> list[Part]:
             " by chance: 0 none, 1 all. Their scores are apart by that much in the mean.",
             kind="note",
         ),
-        table(_HEAD, list(map(_row, pairs, found)), "Agreement of judges"),
+        table(_HEAD, list(map(_row, pairs, found)), "Agreement of judges, all models"),
         tuple(map(_matrix, pairs, found)),
     ]
     single = [
@@ -147,10 +147,10 @@ def _matrix(pair: _Pair, found: Agreement) -> Figure:
 def _pairs(results: Sequence[Result]) -> Iterator[_Pair]:
     """Yield every two judges that have judged the same answers."""
     judged = [result for result in results if _of_one_judge(result)]
-    for same in _by(judged, lambda record: _part(record, of_judge=False)):
-        judges = _by(same, lambda record: _part(record, of_judge=True))
+    for same in _by(judged, lambda result: _part(result, of_judge=False)):
+        judges = _by(same, lambda result: _part(result, of_judge=True))
         names = _names([some[0].protocol for some in judges])
-        by_model = [{result.model: result for result in reversed(some)} for some in judges]
+        by_model = [{some[0].model: some[0] for some in _by(of, _model)} for of in judges]
         title = title_of(same[0].protocol.model_copy(update={"judge": ""}))
         for (a, one), (b, other) in combinations(zip(names, by_model, strict=True), 2):
             both = [(one[model], other[model]) for model in one if model in other]
@@ -164,16 +164,21 @@ def _of_one_judge(result: Result) -> bool:
     return result.protocol.benchmark in _JUDGED and result.model != CANARY and not is_mean
 
 
-def _by(results: Sequence[Result], key: Callable[[ProtocolRecord], str]) -> list[list[Result]]:
+def _by(results: Sequence[Result], key: Callable[[Result], str]) -> list[list[Result]]:
     found: dict[str, list[Result]] = {}
     for result in results:
-        found.setdefault(key(result.protocol), []).append(result)
+        found.setdefault(key(result), []).append(result)
     return list(found.values())
 
 
-def _part(record: ProtocolRecord, *, of_judge: bool) -> str:
-    found = {k: v for k, v in record.model_dump().items() if (k in _OF_JUDGE) == of_judge}
-    return json.dumps(found)
+def _part(result: Result, *, of_judge: bool) -> str:
+    """Return the fields of a record that are about the judge, or the others."""
+    record = result.protocol.model_dump()
+    return json.dumps({k: v for k, v in record.items() if (k in _OF_JUDGE) == of_judge})
+
+
+def _model(result: Result) -> str:
+    return result.model
 
 
 def _names(judges: Sequence[ProtocolRecord]) -> list[str]:

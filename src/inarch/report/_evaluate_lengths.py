@@ -62,10 +62,10 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
         axes: What is shown.
     """
     low, high = axes.extent
-    lengths = ticks(0, max(*(p.length for p in points), axes.baseline or 0, 1), beyond=True)
+    shortest, longest = _lengths([*(p.length for p in points), axes.baseline])
 
     def x(length: float) -> float:
-        return _LEFT + length / lengths[-1] * (_RIGHT - _LEFT)
+        return _LEFT + (length - shortest) / (longest - shortest) * (_RIGHT - _LEFT)
 
     def y(score: float) -> float:
         return _BOTTOM - (score - low) / (high - low) * (_BOTTOM - _TOP)
@@ -80,7 +80,7 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
             rule(_LEFT, _RIGHT, y(t), y(t), "grid"),
             text(_LEFT - 6, y(t) + 4, brief(t), "axis end"),
         ]
-    for t in lengths:
+    for t in ticks(shortest, longest):
         side = "end" if x(t) > WIDTH - 24 else "middle"
         body.append(text(x(t), _BOTTOM + 17, brief(t), f"axis {side}"))
     body.append(text((_LEFT + _RIGHT) / 2, _BOTTOM + 33, "characters per answer", "axis middle"))
@@ -96,6 +96,16 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
     body += _numbers(places, None if axes.baseline is None else x(axes.baseline))
     key = _key(points, axes)
     return Figure(*figure, _BOTTOM + 44 + _KEY * len(key), join([*body, *key]))
+
+
+def _lengths(lengths: Sequence[float | None]) -> tuple[float, float]:
+    """Return the ends of the axis: from 0, or closer where all lengths are much alike."""
+    known = [length for length in lengths if length is not None]
+    low, high = min(known), max(known)
+    if low <= high / 2:
+        return 0.0, ticks(0.0, high or 1.0, beyond=True)[-1]
+    room = max(0.2 * (high - low), 0.02 * high)
+    return low - room, high + room
 
 
 def _marks(point: Point, place: _Place) -> list[Markup]:
@@ -123,17 +133,30 @@ def _numbers(places: Sequence[_Place], baseline: float | None) -> list[Markup]:
     ]
     found = []
     for number, place in enumerate(places, 1):
-        wide, high = 6.5 * len(str(number)), 9.0
-        sides = [
-            (place.x + dx, place.score + dy)
-            for dx, dy in ((7, 4), (-7 - wide, 4), (-wide / 2, -8), (-wide / 2, 8 + high))
-        ]
-        boxes: list[Box] = [(left, foot - high, left + wide, foot) for left, foot in sides]
+        boxes = [_beside(place, side, len(str(number))) for side in _SIDES]
         free = [box for box in boxes if not any(_touch(box, other) for other in taken)]
         box = (free or boxes)[0]
         taken.append(box)
+        if box not in boxes[:4]:
+            middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            found.append(rule(place.x, middle[0], place.score, middle[1], "grid"))
         found.append(text(box[0], box[3], str(number), "axis"))
     return found
+
+
+_SIDES = [
+    (dx * far, dy * far)
+    for far in (12, 24, 36, 48, 60)
+    for dx, dy in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
+]
+"""From a point to the middle of its number, the best first."""
+
+
+def _beside(place: _Place, side: tuple[int, int], num_digits: int) -> Box:
+    """Return the room that a number takes beside a point."""
+    x, y, wide = place.x + side[0], place.score + side[1], 6.5 * num_digits
+    x += (side[0] > 0) * (wide - 6.5) / 2 - (side[0] < 0) * (wide - 6.5) / 2
+    return x - wide / 2, y - 4.5, x + wide / 2, y + 4.5
 
 
 def _touch(a: Box, b: Box) -> bool:
