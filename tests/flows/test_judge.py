@@ -130,6 +130,8 @@ def test_a_judge_that_likes_length(tmp_path: Path) -> None:
     with serving(prefers(longest)) as fake:
         told = judge.run(settings(fake), tmp_path / "out")
         assert len(fake.calls) == 2 * 3 + 2 * 6  # answers, cases
+        body = next(call for call in fake.calls if call["model"] == "house/wise")
+        assert (body["temperature"], body["max_tokens"]) == (0.0, 5)
         scores = {
             name: [
                 row.score for row in load_result(tmp_path / f"out/results/wise/{name}.json").scores
@@ -139,6 +141,7 @@ def test_a_judge_that_likes_length(tmp_path: Path) -> None:
         assert scores == {"longer": [100.0] * 3, "abc": [0.0] * 3}  # 6 and 3 letters against 4
         about = told["judges"]["wise"]
         assert about["model"] == "fake-1"  # as the endpoint calls itself
+        assert "together" not in told  # one judge is no several
         assert about["order"]["consistent_frac"] == 1.0
         assert about["order"]["first_bias"] == 0.0
         assert about["spent"]["num_replies"] == 12
@@ -235,13 +238,33 @@ def test_the_canary_sings_where_length_wins(
         assert set(told["judges"]["wise"]["models"]) == {"longer", "abc", "null answer"}
 
 
-def test_the_canary_is_quiet_where_it_loses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compares", [True, False])
+def test_the_canary_is_quiet_where_it_loses_and_is_no_model(
+    compares: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def likes(one: str, other: str) -> str:
-        return "2" if one.startswith("Thank") else "1"
+        return "2" if one.startswith("Thank") else "1" if other.startswith("Thank") else "tie"
 
+    whole = Toy.cases
+    if not compares:
+        monkeypatch.setattr(
+            Toy,
+            "cases",
+            lambda *given: [c._replace(model_first=None) for c in whole(*given) if c.model_first],
+        )
+        monkeypatch.setattr(
+            Toy, "read", lambda self, case, replies: Ruling(CHANCES[replies[-1].text])
+        )
     with serving(prefers(likes)) as fake:
-        canary = judge.run(settings(fake, canary=True), tmp_path)["judges"]["wise"]["canary"]
-        assert canary == {"score": 0.0, "must_be_below": 50.0, "sings": False}
+        judges = tuple(
+            {"name": name, "endpoint": {"url": fake.url, "model": name}} for name in ("a", "b")
+        )
+        told = judge.run(settings(fake, ["longer"], judges=judges, canary=True), tmp_path)
+        # the model has three ties, so 50 is also what the worst model got
+        canary = {"score": 0.0, "must_be_below": 50.0, "sings": False}
+        assert told["judges"]["a"]["canary"] == canary
+        assert told["agreement"][0]["n"] == 3
+        assert (told["judges"]["a"]["order"] or {"n": 3})["n"] == 3
 
 
 def test_several_judges_agree_or_not_and_have_a_mean(tmp_path: Path) -> None:
@@ -319,6 +342,16 @@ def test_a_plan_counts_at_full_length(tmp_path: Path) -> None:
         " cost: at most 252.00"
     )
     assert found["warning 1"].startswith("m judges itself as m")
+
+
+def test_a_plan_answers_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(Toy, "questions", (Question("q", "", ("ask", "and then")),))
+    monkeypatch.setattr(Toy, "cases", lambda self, model, own: seen.append(own["q"]) or [])
+    with serving(prefers(first)) as fake:
+        found = judge.plan(settings(fake, ["m"]))
+    assert seen == [("x" * 32, "x" * 32)]
+    assert found["answers of m"].startswith("2 of at most 8 tokens")
 
 
 @pytest.mark.parametrize(
