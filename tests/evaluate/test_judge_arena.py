@@ -345,7 +345,7 @@ def test_a_row_of_v2_is_the_official_one_and_a_lost_game_is_null(tmp_path):
     benchmark = small(tmp_path, V2, 1)
     judged = play(benchmark, {"q0": "own"}, lambda messages: "so [[a>b]]")
     lost = Ruling(math.nan, failure="HTTP 500, once")
-    judged = judged._replace(rulings=(judged.rulings[0], lost))
+    judged = judged._replace(rulings=(judged.rulings[0], lost), replies=(judged.replies[0], ()))
     [line] = benchmark.save(tmp_path / "m", judged).read_text().splitlines()
     prompt = [
         {"role": "system", "content": "Judge them."},
@@ -405,6 +405,24 @@ def test_answers_to_other_questions_are_refused(tmp_path):
         ).protocol.baseline
         == "mine"
     )
+
+
+def test_an_answer_that_the_baseline_failed_to_give_is_none(tmp_path):
+    benchmark = opened(protocol(tmp_path, V01, THREE, BASE | {"q1": "$ERROR$"}))
+    cases = benchmark.cases("m", dict.fromkeys(BASE, ("own",)))
+    assert [case.question for case in cases] == ["q0", "q0", "q2", "q2"]
+
+
+def test_one_model_of_two_files_has_two_digests(tmp_path):
+    questions = [("a", "creative_writing"), ("b", "hard_prompt")]
+    given = protocol(tmp_path, V2, questions, {"a": "poem", "b": "code"})
+    files = {name: {"answers": file, "name": "x"} for name, file in given["baselines"].items()}
+    benchmark = opened(given | {"baselines": files})
+    digests = {key: value for key, value in benchmark.inputs.items() if "x" in key}
+    assert set(digests) == {"answers of x to creative_writing", "answers of x to hard_prompt"}
+    judged = play(benchmark, {"a": "own", "b": "own"}, lambda messages: "[[A>B]]")
+    data = benchmark.result(judged).protocol.data
+    assert all(digest[:16] in data for digest in digests.values())
 
 
 def other_answers(tmp_path: Path) -> str:
@@ -479,8 +497,8 @@ def test_the_record_holds_all_that_the_score_hangs_on(tmp_path, name):
 @BOTH
 def test_inputs_are_digests_of_questions_prompts_and_answers(tmp_path, name):
     inputs = small(tmp_path, name).inputs
-    model = {V01: "gpt-4-0314", V2: "o3-mini"}[name]
-    assert set(inputs) == {"questions", "prompts", f"answers of {model}"}
+    answers_of = {V01: "gpt-4-0314", V2: "o3-mini to hard_prompt"}[name]
+    assert set(inputs) == {"questions", "prompts", f"answers of {answers_of}"}
     assert all(len(digest) == 64 for digest in inputs.values())
 
 

@@ -231,6 +231,9 @@ def test_a_follow_up_that_fails_leaves_the_game_without_a_verdict(tmp_path):
         found = told_of(judge.run(run, tmp_path / "out"), "m")
         assert (found["n_cases"], found["n_asked"], found["n_invalid"]) == (8, 8, 2)
         assert found["summary"]["n_battles"] == 6
+        written = tmp_path / "out/judgments/the-judge/m.jsonl"
+        first = json.loads(written.read_text().splitlines()[0])["games"][0]
+        assert (first["judgment"], first["score"]) == ("\nwell", None)
         number = len(fake.calls)
         assert number == 8 + 2 * 3
         fake.say = lambda body, before: "[[B>A]]"

@@ -66,6 +66,11 @@ class Battles(NamedTuple):
             outcome_N=self.outcome_N[kept],
         )
 
+    def of_category(self, name: str) -> Battles:
+        """Return the battles of a category that there are some of."""
+        kept = self.only(_where(self.categories, name))
+        return kept._replace(baseline_of={name: self.baseline_of[name]})
+
 
 class ArenaSettings(Settings):
     """How scores are given."""

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate.arena_files import BASELINES
 from inarch.evaluate.arena_verdicts import Version
-from inarch.evaluate.benchmark_answers import answering_model, read_model_answers
+from inarch.evaluate.benchmark_answers import NO_ANSWER, answering_model, read_model_answers
 from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.judging import Dialogues
 from inarch.evaluate.official import BenchmarkName, find
@@ -61,10 +61,18 @@ class Baselines(NamedTuple):
         """Return their names."""
         return tuple(dict.fromkeys(baseline.model for baseline in self.of.values()))
 
-    def known(self) -> tuple[Baseline, ...]:
-        """Return those that have answered, each once."""
-        rows = {b.model: b for b in self.of.values() if b.answers is not None}
-        return tuple(rows.values())
+    def digests(self) -> dict[str, str]:
+        """Return the digests of their answers, as far as they have answered."""
+        return {
+            f"answers of {row.model}" + (f" to {name}" if name else ""): row.digest
+            for name, row in self.of.items()
+            if row.answers is not None
+        }
+
+    def described(self, digits: int) -> list[str]:
+        """Return whose answers are compared with, with so many digits of their digests."""
+        texts = (f"{row.model}'s answers {row.digest[:digits]}" for row in self.of.values())
+        return list(dict.fromkeys(texts))
 
     def answer(self, question: Question) -> str | None:
         """Return the baseline's answer to a question, None where there is none."""
@@ -120,7 +128,8 @@ def _opened(version: Version, official: str, given: BaselineSettings | None) -> 
     file = find(f"{benchmark}/{official}.jsonl", given.answers if given else None)
     answers = read_model_answers(file.path, benchmark)
     model = (given.name or answering_model(file.path, benchmark)) if given else official
-    return Baseline(model, {q: turns[0] for q, turns in answers.items()}, file.sha256)
+    said = {q: turns[0] for q, turns in answers.items() if turns[0] != NO_ANSWER}
+    return Baseline(model, said, file.sha256)
 
 
 def _check_answers(baseline: Baseline, questions: Sequence[str]) -> None:

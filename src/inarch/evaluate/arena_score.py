@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from inarch.errors import DataError
 from inarch.evaluate.arena import ArenaScore, ArenaSettings, Battles, results, score_battles
 from inarch.evaluate.arena_files import read_battles, read_styles
@@ -80,5 +78,4 @@ def _of_category(battles: Battles, category: str) -> Battles:
     if category not in known:
         names = ", ".join(name or "none" for name in known)
         raise DataError(f"found the categories {names}, not {category!r}; choose one of them")
-    kept = battles.only(np.array([name == category for name in battles.categories]))
-    return kept._replace(baseline_of={category: battles.baseline_of[category]})
+    return battles.of_category(category)

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from inarch import __version__
 from inarch.errors import DataError
 from inarch.evaluate.answer_style import style_counts
@@ -85,7 +83,7 @@ class ArenaBenchmark(Benchmark):
     @property
     def inputs(self) -> Mapping[str, str]:  # type: ignore[override]
         """Return digests of questions, prompts and the baselines' answers."""
-        return self._digests | {f"answers of {b.model}": b.digest for b in self._baselines.known()}
+        return self._digests | self._baselines.digests()
 
     @property
     def awaits(self) -> tuple[str, ...]:
@@ -167,16 +165,17 @@ class ArenaBenchmark(Benchmark):
     def judgments(self, judged: JudgedModel) -> list[Judgment]:
         """Return a model's rulings as official judgments, both games of a question in one."""
         category_of = {question.id: question.category for question in self.questions}
-        games = list(zip(judged.cases, judged.rulings, strict=True))
+        replies = judged.replies or ((),) * len(judged.cases)
+        games = list(zip(judged.cases, judged.rulings, replies, strict=True))
         found = []
-        for (case, one), (other, two) in zip(games[::2], games[1::2], strict=True):
+        for (case, one, said), (other, two, also) in zip(games[::2], games[1::2], strict=True):
             category = category_of[case.question]
             found.append(
                 Judgment(
                     prompt=case.question,
                     model=judged.model,
                     labels=(one.label or None, two.label or None),
-                    words=(one.words, two.words),
+                    words=(one.words or self._words(said), two.words or self._words(also)),
                     category=category,
                     judge=judged.judge,
                     baseline=self._baselines.of[category].model,
@@ -238,11 +237,7 @@ class ArenaBenchmark(Benchmark):
         battles = from_judgments(rows, self.version)
         found = {}
         for category in dict.fromkeys(battles.categories):
-            own_N = np.array([name == category for name in battles.categories])
-            part = battles.only(own_N)._replace(
-                baseline_of={category: battles.baseline_of[category]}
-            )
-            found[category] = score_with_style(part, styles, settings)
+            found[category] = score_with_style(battles.of_category(category), styles, settings)
         return found
 
     def _words(self, replies: Sequence[Reply]) -> str:
@@ -254,7 +249,7 @@ class ArenaBenchmark(Benchmark):
         told = {key: f"{name} {self._digests[key][:_SHORT]}" for key, name in self._names.items()}
         if len(self.questions) < self._num_all:
             told["questions"] += f", the first {len(self.questions)}"
-        answers = [f"{b.model}'s answers {b.digest[:_SHORT]}" for b in self._baselines.known()]
+        answers = self._baselines.described(_SHORT)
         parse = "all labels agree" if self.version == "v0.1" else "the last label"
         asks = ", asked on once where there is none" * (self.num_asks > 1)
         judging = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inarch.errors import DataError
-from inarch.evaluate.benchmark_answers import answering_model, read_model_answers
+from inarch.evaluate.benchmark_answers import NO_ANSWER, answering_model, read_model_answers
 from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.judging import Benchmark, Dialogues
 from inarch.flows._judge.settings import CandidateSettings, JudgeRun
@@ -21,8 +21,6 @@ from inarch.settings import to_dict
 
 logger = logging.getLogger(__name__)
 
-NO_ANSWER = "$ERROR$"
-"""What FastChat and Arena-Hard write for an answer that they did not get."""
 _NAMED = 5
 """Reasons of failures that are told."""
 
