@@ -23,8 +23,6 @@ from inarch.evaluate.protocol import differences, load_result, save_results
 from inarch.io.endpoints import Reply
 from inarch.settings import validate
 
-CACHE = official.cache_folder()
-
 
 @pytest.fixture(autouse=True)
 def _no_cache(tmp_path, monkeypatch):
@@ -125,8 +123,9 @@ def test_the_package_fills_an_answer_in_again():
     assert "{output_2}" in user
 
 
-def test_the_official_prompt(tmp_path):
-    path = CACHE / "alpaca_eval2/alpaca_eval_clf.txt"
+def test_the_official_prompt(tmp_path, monkeypatch):
+    monkeypatch.delenv("INARCH_CACHE")
+    path = official.cache_folder() / "alpaca_eval2/alpaca_eval_clf.txt"
     if not path.is_file():
         pytest.skip("needs inarch evaluate fetch alpaca_eval2")
     benchmark = opened(tmp_path, questions(1), prompt=str(path))
@@ -349,7 +348,8 @@ def test_the_file_gives_the_same_numbers_as_the_result(tmp_path):
 
 def test_no_verdict_at_all_names_the_reason(tmp_path):
     benchmark = opened(tmp_path, questions(3))
-    found = judge(benchmark, answers_to(benchmark), lambda case: "HTTP 503")
+    reasons = itertools.cycle(["cut", "HTTP 503", "HTTP 503"])
+    found = judge(benchmark, answers_to(benchmark), lambda case: next(reasons))
     with pytest.raises(DataError, match=r"judge-1 on cand: .* in 3 .* reason: HTTP 503"):
         benchmark.result(found)
     assert len(json.loads(saved(tmp_path, benchmark, found).read_text())) == 3
@@ -423,10 +423,16 @@ def test_a_baseline_of_one_s_own(tmp_path):
     found = judge(benchmark, answers_to(benchmark), lambda case: reply(SURE))
     rows = read_annotations(saved(tmp_path, benchmark, found))
     assert {(row.output_1, row.generator_1) for row in rows} == {("theirs", "old model")}
+    assert not benchmark.is_official
     assert benchmark.result(found).protocol.baseline.startswith("old model ")
     path.write_text(json.dumps(answers[0]))
     with pytest.raises(DataError, match="no answer of the baseline old model to 2 of 3"):
         opened(tmp_path, rows=[{"prompt": text} for text in instructions(3)], baseline=str(path))
+
+
+def test_a_baseline_without_a_name_has_that_of_its_file(tmp_path):
+    benchmark = opened(tmp_path, [{"prompt": "Say 0.", "output": "base"}])
+    assert benchmark.baseline == benchmark.questions[0].baseline_model == "questions"
 
 
 def test_two_baselines_in_one_file(tmp_path):

@@ -94,21 +94,21 @@ class AlpacaBenchmark(Benchmark):
     def __init__(self, settings: AlpacaProtocol) -> None:
         self.settings = settings
         self.options = JudgeOptions(temperature=1.0, max_tokens=1, top_logprobs=5)
-        found = official.find(QUESTIONS, settings.questions)
-        self.questions = read_questions(found.path, self.name)
-        self.inputs = {"questions": found.sha256}
+        asked = official.find(QUESTIONS, settings.questions)
+        self.inputs = {"questions": asked.sha256}
+        questions, answers = read_questions(asked.path, self.name), asked
         if settings.baseline is not None:
             answers = official.find(QUESTIONS, settings.baseline)
-            self.questions = _against(self.questions, answers.path)
             self.inputs["baseline"] = answers.sha256
-        self.is_official = found.is_official and settings.baseline is None
-        self.baseline = _baseline(self.questions, settings.questions or found.path)
+            questions = _against(questions, answers.path)
+        self.questions = _with_one_baseline(questions, answers.path)
+        self.baseline = self.questions[0].baseline_model
+        self.is_official = answers.is_official
         self.prompts = read_judge_prompts(self.name, settings.prompt)
         _check_places(self.prompts, settings.prompt)
         self.inputs["prompt"] = self.prompts.digest
+        # Not an input: what comes to be fetched later changes no question to a judge.
         self.gamed = _gamed(settings, self.questions, self.baseline)
-        if self.gamed is not None:
-            self.inputs["gamed"] = self.gamed.sha256
 
     @property
     def reads_text(self) -> bool:
@@ -175,9 +175,10 @@ class AlpacaBenchmark(Benchmark):
         num_valid = sum(not math.isnan(row.preference) for row in found)
         reasons = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
         if not num_valid:
+            commonest = reasons.most_common(1)
             raise DataError(
                 f"{judged.judge} on {judged.model}: found no preference in {len(found)} judgments;"
-                f" the commonest reason: {(*reasons, 'there are none')[0]}"
+                f" the commonest reason: {commonest[0][0] if commonest else 'nothing was judged'}"
             )
         rows = judged_rows(found, [f"{judged.model} row {at}" for at in range(len(found))])
         gamed = self.gamed
@@ -192,7 +193,7 @@ class AlpacaBenchmark(Benchmark):
             "n_unanswered": len(self.questions) - len(lengths),
             "n_equal": sum(case.ruling is not None for case in judged.cases),
             "failures": dict(reasons.most_common(NUM_REASONS)),
-            "digests": dict(self.inputs),
+            "digests": dict(self.inputs) | ({"gamed": gamed.sha256} if gamed else {}),
         }
         return scored.result._replace(
             protocol=scored.result.protocol.model_copy(update=self._record()),
@@ -259,18 +260,19 @@ def _against(questions: Sequence[Question], path: Path) -> tuple[Question, ...]:
     return with_baseline(questions, model, read_model_answers(path, "alpaca_eval2"))
 
 
-def _baseline(questions: Sequence[Question], path: Path) -> str:
-    """Return whose answers all instructions are compared with."""
+def _with_one_baseline(questions: Sequence[Question], path: Path) -> tuple[Question, ...]:
+    """Return questions whose baseline has a name: by default that of the file with its answers."""
     for question in questions:
         if question.baseline is None:
             raise DataError(
                 f"{path}: found no answer (output) to {question.id!r:.80}, expected the baseline's;"
                 " add it, or set protocol.baseline to a file with answers to all instructions"
             )
-    names = {question.baseline_model: None for question in questions}
+    names = {question.baseline_model or path.stem: None for question in questions}
     if len(names) > 1:
         raise DataError(f"{path}: found answers of {', '.join(names)}; expected one baseline")
-    return next(iter(names))
+    [name] = names
+    return tuple(question._replace(baseline_model=name) for question in questions)
 
 
 def _check_places(prompts: JudgePrompts, path: Path | None) -> None:
