@@ -230,9 +230,9 @@ def test_offline_means_offline(server, cache, monkeypatch, value):
     assert [row.how for row in fetch([file])] == ["was there"]
 
 
-def test_a_full_place_is_a_message(server, cache):
+def test_a_place_that_is_no_folder_is_a_message(server, cache):
     cache.write_text("a file in the way")
-    with pytest.raises(DataError, match="cannot make the folder"):
+    with pytest.raises(DataError, match=r"cannot write .*: Not a directory; set INARCH_CACHE"):
         list(fetch([file_at(server.url("right"))]))
 
 

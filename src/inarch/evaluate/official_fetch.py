@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from inarch import __version__
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate.official import BENCHMARKS, FILES, OfficialFile, cache_folder, is_fetched
-from inarch.io.files import make_folder, write_atomic
+from inarch.io.files import write_atomic
 
 PATIENCE_S = 30.0
 """A server that says nothing for so long is given up."""
@@ -85,15 +85,24 @@ def fetch(files: Sequence[OfficialFile], source: Path | None = None) -> Iterator
             found = f"{others[0]} has other content; " if others else ""
             missing.append(f"  {file.name}: {found}{file.urls[0]}")
             continue
-        make_folder(path.parent)
-        with write_atomic(path) as temp:
-            temp.write_bytes(content)
+        _keep(path, content)
         yield Fetched(file, path, "fetched" if source is None else "taken")
     if missing:
         raise DataError(
             f"{source}: {len(missing)} of {len(files)} files are not in it; fetch them into it, in"
             " a folder per benchmark:\n" + "\n".join(missing)
         )
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(path) as temp:
+            temp.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; set INARCH_CACHE to another folder"
+        ) from None
 
 
 def _taken(file: OfficialFile, source: Path, others: list[Path]) -> bytes | None:
@@ -108,7 +117,10 @@ def _taken(file: OfficialFile, source: Path, others: list[Path]) -> bytes | None
         raise DataError(f"found no folder {source}; expected one with fetched files")
     for path in sorted(source.rglob(Path(file.name).name)):
         if path.is_file() and path.stat().st_size <= LIMIT_BYTES:
-            content = path.read_bytes()
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror}") from None
             if file.is_whole(content):
                 return content
             others.append(path)
