@@ -21,9 +21,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from inarch.errors import DataError
+from inarch.errors import DataError, SettingsError
 from inarch.evaluate.mt_bench import score_ratings
 from inarch.evaluate.mt_bench_files import read_ratings
+from inarch.evaluate.mt_bench_pairwise import read_pairs, score_pairs
 from inarch.evaluate.protocol import load_result
 from inarch.flows import judge
 from inarch.flows._judge.candidates import answer as answer_of
@@ -225,6 +226,60 @@ def test_answers_of_a_file(tmp_path):
     written = tmp_path / "out/judgments/the-judge/model_answer/filed.jsonl"
     ids = [json.loads(line)["question_id"] for line in written.read_text().splitlines()]
     assert ids == [n for n in EIGHT if n not in (91, 101)]
+
+
+# ------------------------------------------------------------------------------------- pairs
+
+
+def test_pairs_against_a_model_of_the_run(tmp_path):
+    """The judge takes the longer last answer, and the first of equal ones."""
+
+    def say(body: dict[str, Any], before: int) -> str:
+        a, b = (part.split()[-1] for part in body["messages"][-1]["content"].split("<>"))
+        return "[[A]]" if len(a) >= len(b) else "[[B]]"
+
+    def said(name: str, word: str) -> dict[str, Any]:
+        return from_file(tmp_path, name, dict.fromkeys(EIGHT, ("same", word)))
+
+    own = benchmark(
+        tmp_path,
+        EIGHT,
+        pair_v2="{question} {answer_a} <> {answer_b}",
+        pair_math_v1="{ref_answer_1} {question} {answer_a} <> {answer_b}",
+        pair_v2_multi_turn="{question_1} {question_2} "
+        "{answer_a_1} {answer_a_2} <> {answer_b_1} {answer_b_2}",
+        pair_math_v1_multi_turn="{ref_answer_1} {ref_answer_2} {question_1} {question_2} "
+        "{answer_a_1} {answer_a_2} <> {answer_b_1} {answer_b_2}",
+    )
+    own |= {"mode": "pairwise", "baseline": {"name": "middle"}}
+    models = [said("long", "longest"), said("middle", "middle"), said("short", "s")]
+    with serving(say) as fake:
+        run = settings(own, fake.url, *models)
+        planned = judge.plan(run)["judged by the-judge"]
+        told = judge.run(run, tmp_path / "out")
+        # Both orders of the first turn are one question, as the answers are the same.
+        assert len(fake.calls) == 8 * (1 + 2 + 2)
+        unknown = settings(own | {"baseline": {"name": "nobody"}}, fake.url, *models)
+        with pytest.raises(SettingsError, match=r"found the baseline 'nobody' without answers"):
+            judge.run(unknown, tmp_path / "unknown")
+    assert str(planned).startswith("64 calls")
+    for name, win, loss in (("long", 8, 0), ("short", 0, 8)):
+        found = told_of(told, name)
+        assert (found["n_cases"], found["n_invalid"]) == (32, 0)
+        summary = found["summary"]
+        assert (summary["win"], summary["tie"], summary["loss"]) == (win, 8, loss)
+        assert summary["by_turn"] == {"1": 0.5, "2": win / 8}
+        kept = load_result(tmp_path / "out/results/the-judge" / f"{name}.json")
+        assert kept.protocol.baseline == "middle"
+        written = read_pairs(tmp_path / "out/judgments/the-judge" / f"{name}.jsonl")
+        assert score_pairs(written, "middle")[name]._asdict() == summary
+    assert told_of(told, "middle") | {"failures": {}} == {
+        **dict.fromkeys(("n_cases", "n_asked", "n_invalid"), 0),
+        "summary": None,
+        "failures": {},
+    }
+    # First turns: the judge takes the first in both orders, so it names two winners.
+    assert told["judges"]["the-judge"]["order"]["consistent_frac"] == 0.5
 
 
 # ------------------------------------------------------------------------------------ faults

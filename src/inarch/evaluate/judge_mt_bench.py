@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inarch import __version__
 from inarch.errors import DataError
-from inarch.evaluate.benchmark_answers import write_model_answers
+from inarch.evaluate.benchmark_answers import NO_ANSWER, write_model_answers
 from inarch.evaluate.benchmark_questions import Question
 from inarch.evaluate.judge_mt_bench_pairs import PairwiseBenchmark
 from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, JudgeOptions, Ruling
@@ -22,7 +22,6 @@ from inarch.evaluate.mt_bench_files import write_judgments
 from inarch.evaluate.mt_bench_prompts import fill, prompt_name
 from inarch.evaluate.mt_bench_protocol import (
     ANSWERS,
-    FAILED,
     MtBenchProtocol,
     open_files,
     sampling_of,
@@ -84,7 +83,7 @@ class MtBenchBenchmark(Benchmark):
     def save(self, path: Path, judged: JudgedModel) -> Path:
         """Write FastChat's judgments, and the answers into ``model_answer`` beside them."""
         file = path.with_name(f"{path.name}.jsonl")
-        words = [ruling.words or FAILED for ruling in judged.rulings]
+        words = [ruling.words or NO_ANSWER for ruling in judged.rulings]
         write_judgments(file, list(zip(self._ratings(judged), words, strict=True)))
         answers = path.parent / ANSWERS / file.name
         make_folder(answers.parent)

@@ -22,6 +22,7 @@ from inarch import __version__
 from inarch.errors import DataError
 from inarch.evaluate.arena_baselines import BaselineSettings
 from inarch.evaluate.benchmark_answers import (
+    NO_ANSWER,
     answering_model,
     read_model_answers,
     write_model_answers,
@@ -33,7 +34,6 @@ from inarch.evaluate.mt_bench_pairwise import ERROR, Pair, results
 from inarch.evaluate.mt_bench_prompts import fill, prompt_name
 from inarch.evaluate.mt_bench_protocol import (
     ANSWERS,
-    FAILED,
     SHORT,
     MtBenchProtocol,
     open_files,
@@ -167,7 +167,7 @@ class PairwiseBenchmark(Benchmark):
             question.id: answers[question.id][: len(question.turns)]
             for question in self.questions
             if len(answers.get(question.id, ())) >= len(question.turns)
-            and FAILED not in answers[question.id]
+            and NO_ANSWER not in answers[question.id]
         }
         missing = [question.id for question in self.questions if question.id not in self._answers]
         if not self._answers:
@@ -219,7 +219,7 @@ def _row(pair: Pair, games: tuple[Game, Game]) -> dict[str, Any]:
     }
     for name, (case, ruling) in zip(("g1", "g2"), games, strict=True):
         row[f"{name}_user_prompt"] = case.messages[-1].content
-        row[f"{name}_judgment"] = ruling.words or FAILED
+        row[f"{name}_judgment"] = ruling.words or NO_ANSWER
     row["turn"] = pair.turn
     is_own = pair.category != category_of(pair.question)
     return row | ({"category": pair.category} if is_own else {})

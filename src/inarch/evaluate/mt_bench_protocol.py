@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 ANSWERS = "model_answer"
 """Folder of answers, beside the judgments."""
-FAILED = "$ERROR$"
-"""What FastChat writes for a judgment that it did not get."""
 SHORT = 16
 """Hexadecimal digits of a digest in a record."""
 
