@@ -335,11 +335,10 @@ def test_a_plan_counts_at_full_length(tmp_path: Path) -> None:
     assert found["answers of m"] == "3 of at most 8 tokens; cost: " + (
         "unknown: set endpoint.prompt_price and answer_price"
     )
-    # 2 models x 3 questions x 2 orders; "ask 0: " + 32 + " or base?" is 48 bytes, 12 tokens + 4;
-    # replies of 5 tokens
+    # 2 models x 3 questions x 2 orders = 12 cases; "ask 0: " + 32 + " or base?" is 48 bytes, 12
+    # tokens + 4; asked again 16 + (5 + 4) + (0 + 4); replies of 5 tokens
     assert found["judged by m"] == (
-        "12 calls, each up to 2 times, at most 192 tokens of prompts and 60 of replies;"
-        " cost: at most 252.00"
+        "at most 24 calls, 540 tokens of prompts and 120 of replies; cost: at most 660.00"
     )
     assert found["warning 1"].startswith("m judges itself as m")
 

@@ -157,7 +157,7 @@ def test_a_model_of_the_run_is_whom_the_others_meet(tmp_path):
     with serving(say) as fake:
         models = at(fake.url, "second"), at(fake.url, "first")
         plan = judge.plan(settings(given, fake.url, *models))
-        assert plan["judged by the-judge"].startswith("8 calls, each up to 2 times")
+        assert plan["judged by the-judge"].startswith("at most 16 calls")
         told = judge.run(settings(given, fake.url, *models), tmp_path / "out")
         assert len(fake.calls) == 2 * 4 + 8
         with pytest.raises(SettingsError, match="the baseline 'first' without answers, and the"):

@@ -13,6 +13,7 @@ from inarch.flows._judge.candidates import chat
 from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings
 from inarch.io.answers import foresee
 from inarch.io.endpoints import Estimate, estimate
+from inarch.records import Message
 
 _BYTES_PER_TOKEN = 4
 _NO_PRICE = "unknown: set endpoint.prompt_price and answer_price"
@@ -31,9 +32,13 @@ def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
         found = []
         for name in models:
             cases = [case for case in benchmark.cases(name, full) if case.ruling is None]
-            requests = [request(benchmark, case.messages) for case in cases]
-            found.append(estimate(judge.endpoint, requests))
-        facts[f"judged by {judge.name}"] = _asked(found, benchmark.num_asks)
+            asked = [
+                request(benchmark, (*case.messages, *_followed_up(benchmark, times)))
+                for case in cases
+                for times in range(benchmark.num_asks)
+            ]
+            found.append(estimate(judge.endpoint, asked))
+        facts[f"judged by {judge.name}"] = _asked(found)
     facts |= {f"warning {n}": text for n, text in enumerate(judges_itself(settings), start=1)}
     return facts
 
@@ -85,14 +90,18 @@ def _full_length(settings: JudgeRun, benchmark: Benchmark, letter: str = "x") ->
     }
 
 
-def _asked(found: Sequence[Estimate], num_asks: int) -> str:
-    times = "" if num_asks == 1 else f", each up to {num_asks} times"
+def _followed_up(benchmark: Benchmark, times: int) -> tuple[Message, ...]:
+    """Return what stands behind a case that was asked so often, with replies of full length."""
+    filler = "x" * _BYTES_PER_TOKEN * benchmark.options.max_tokens
+    return (Message("assistant", filler), Message("user", "")) * times
+
+
+def _asked(found: Sequence[Estimate]) -> str:
+    calls = sum(one.num_requests for one in found)
     prompts = sum(one.num_prompt_tokens for one in found)
     replies = sum(one.num_answer_tokens or 0 for one in found)
-    return (
-        f"{sum(one.num_requests for one in found):,} calls{times}, at most {prompts:,} tokens of"
-        f" prompts and {replies:,} of replies{_cost(found)}"
-    )
+    tokens = f"{prompts:,} tokens of prompts and {replies:,} of replies"
+    return f"at most {calls:,} calls, {tokens}{_cost(found)}"
 
 
 def _cost(found: Sequence[Estimate]) -> str:
