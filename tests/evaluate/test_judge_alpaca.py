@@ -378,6 +378,11 @@ def test_only_the_published_annotator_has_its_name(tmp_path, monkeypatch):
     assert annotator_of(tmp_path, JUDGE, JUDGE, order="both") == f"{JUDGE} (weighted, both orders)"
     text = annotator_of(tmp_path, JUDGE, JUDGE, text=True, without_logprobs="text")
     assert text == f"{JUDGE} (text)"
+    benchmark, names = opened(tmp_path, questions(2)), itertools.cycle([JUDGE, "gpt-4-turbo"])
+    said = judge(benchmark, answers_to(benchmark), lambda c: reply(SURE, "m", next(names)), JUDGE)
+    result = benchmark.result(said)
+    assert result.protocol.judge == f"{JUDGE} (weighted)"
+    assert result.made["judge_names"] == [JUDGE, "gpt-4-turbo"]
 
 
 def records(tmp_path):
@@ -404,6 +409,7 @@ def test_what_differs_is_in_the_record(tmp_path):
     assert named(one(order="both")) == {"judge", "judging"}
     assert named(one(limit=5)) == {"data", "baseline"}
     assert named(one(rows=questions(6, "another answer"))) == {"baseline"}
+    assert named(one(rows=questions(7)[1:])) == {"data"}
     assert named(one(says="judge-2")) == {"judge"}
     (tmp_path / "other").mkdir()
     prompt = write_prompt(tmp_path / "other", PROMPT.replace("Choose.", "Decide."))
