@@ -312,7 +312,7 @@ def test_against_a_real_server(tmp_path):
             "judges": [{"name": "j", "endpoint": at_server | {"model": str(judging)}}],
             "sampling": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8},
         }
-        recipe, replies = tmp_path / "run.yaml", tmp_path / "out/judgments/j/replies.jsonl"
+        recipe, replies = tmp_path / "run.yaml", tmp_path / "out/judgments/j/replies/all.jsonl"
         recipe.write_text(json.dumps(given_))
         with running(recipe, tmp_path / "out"):
             wait_until(lambda: replies.exists() and replies.read_text().count("\n") >= 4)

@@ -116,6 +116,10 @@ def test_published_judgments_said_by_a_fake_judge(shared_data, tmp_path):
         kept = load_result(tmp_path / "out/results/the-judge" / f"{model}.json")
         assert kept.summary == found["summary"]
         assert len(kept.scores) == 80
+    of_folder = score_ratings(read_ratings(tmp_path / "out/judgments/the-judge"))
+    assert {m: of_folder[m]._asdict() for m in expected} == {
+        m: told_of(told, m)["summary"] for m in expected
+    }
     trl = told_of(told, "mistral-orpo-trl")["summary"]
     assert [f"{trl[key]:.4f}" for key in ("turn_1", "turn_2", "average")] == [
         *("7.7313", "6.6000", "7.1656")
@@ -262,7 +266,7 @@ def test_pairs_against_a_model_of_the_run(tmp_path):
         unknown = settings(own | {"baseline": {"name": "nobody"}}, fake.url, *models)
         with pytest.raises(SettingsError, match=r"found the baseline 'nobody' without answers"):
             judge.run(unknown, tmp_path / "unknown")
-    assert str(planned).startswith("64 calls")
+    assert str(planned).startswith("at most 64 calls")
     for name, win, loss in (("long", 8, 0), ("short", 0, 8)):
         found = told_of(told, name)
         assert (found["n_cases"], found["n_invalid"]) == (32, 0)
@@ -273,11 +277,7 @@ def test_pairs_against_a_model_of_the_run(tmp_path):
         assert kept.protocol.baseline == "middle"
         written = read_pairs(tmp_path / "out/judgments/the-judge" / f"{name}.jsonl")
         assert score_pairs(written, "middle")[name]._asdict() == summary
-    assert told_of(told, "middle") | {"failures": {}} == {
-        **dict.fromkeys(("n_cases", "n_asked", "n_invalid"), 0),
-        "summary": None,
-        "failures": {},
-    }
+    assert told["judges"]["the-judge"]["models"].keys() == {"long", "short"}
     # First turns: the judge takes the first in both orders, so it names two winners.
     assert told["judges"]["the-judge"]["order"]["consistent_frac"] == 0.5
 
@@ -467,7 +467,7 @@ def test_against_a_real_server(tmp_path):
         }
         recipe = tmp_path / "run.yaml"
         recipe.write_text(json.dumps(given))
-        replies = tmp_path / "out/judgments/the-judge/replies.jsonl"
+        replies = tmp_path / "out/judgments/the-judge/replies/all.jsonl"
         with running(recipe, tmp_path / "out"):
             wait_until(lambda: replies.exists() and replies.read_text().count("\n") >= 5)
         before = replies.read_bytes()

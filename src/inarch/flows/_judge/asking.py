@@ -17,8 +17,8 @@ from inarch.records import Message
 
 logger = logging.getLogger(__name__)
 
-REPLIES = "replies.jsonl"
-"""What a judge has said so far."""
+REPLIES = "replies/all.jsonl"
+"""What a judge has said so far; not beside the judgments, whose folder is read whole."""
 
 Said = tuple[Ruling, tuple[Reply, ...]]
 """A ruling with the replies that it is read from."""
