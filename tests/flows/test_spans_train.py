@@ -280,6 +280,10 @@ def test_contradictions_are_told(world, change, message):
 def test_what_is_absent_is_told(world, tmp_path):
     with pytest.raises(DataError, match="absent"):
         spans_train.run(SpansRun(data={"train": str(tmp_path / "absent.csv")}), tmp_path / "a")
+    write(tmp_path / "none.jsonl", [])
+    given = {"train": str(world / "train.jsonl"), "dev": str(tmp_path / "none.jsonl")}
+    with pytest.raises(DataError, match=r"none\.jsonl: found no post to choose by"):
+        spans_train.run(SpansRun(data=given, train={"max_steps": 1}), tmp_path / "d")
     with pytest.raises(WeightsError, match="nowhere"):
         settings = recipe(world, encoder={"path": str(tmp_path / "nowhere")})
         spans_train.run(settings, tmp_path / "b")

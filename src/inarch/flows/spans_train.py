@@ -105,9 +105,11 @@ def read_data(settings: SpansRun) -> tuple[list[Post], list[Post]]:
     """Return the posts to train on and those to choose by, which are none of the former.
 
     Raises:
-        DataError: A file cannot be read, or there is nothing to train on.
+        DataError: A file cannot be read, or there is nothing to train on or to choose by.
     """
     dev = [] if settings.data.dev is None else read_posts(settings.data.dev)
+    if settings.data.dev is not None and not dev:
+        raise DataError(f"{settings.data.dev}: found no post to choose by; take data.dev out")
     posts = read_posts(settings.data.train)
     kept = without(posts, dev)
     if len(kept) < len(posts):
