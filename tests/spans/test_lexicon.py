@@ -26,6 +26,11 @@ def test_ratios_by_hand():
     assert strict.ratios == {"damn": 1.0, "fool": 2 / 3}
 
 
+def test_both_bounds_are_kept():
+    halves = Post("fool fool fool fool damn", (*range(9), *range(20, 24)))
+    assert LexiconTagger.fit([halves]).ratios == {"fool": 0.5}  # damn is there once
+
+
 def test_words_are_found_in_any_case_and_bridged():
     tagger = LexiconTagger({"damn": 1.0, "fool": 0.5})
     assert tagger.tag("Damn\n FOOL, fools") == [Span(0, 10, "Damn\n FOOL", 0.75)]

@@ -1,5 +1,7 @@
 """ONNX against torch, and the chain in numpy against that in torch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from inarch.errors import SettingsError, WeightsError
 from inarch.spans.chain import Chain, best_tags, marginals
 from inarch.spans.crf import pair_marginals
 from inarch.spans.onnx_export import export_onnx
+from inarch.spans.onnx_model import OnnxModel
 from inarch.spans.tagger import Tagger
 
 from .made_up import KINDS, TEXTS, made
@@ -49,6 +52,25 @@ def test_onnx_finds_the_same(kind, head, tmp_path, monkeypatch):
         encoded = [tagger.mark(tagger.coder.encode(TEXTS)) for tagger in (ours, theirs)]
         for a, b in zip(*encoded, strict=True):
             np.testing.assert_allclose(a.probability_T, b.probability_T, atol=1e-5)
+
+
+def test_special_tokens_and_padding_are_left_out():
+    # Padding to the left, as XLNet has it; 7 and 8 are special.
+    batch = {
+        "input_ids": np.array([[0, 3, 8, 4, 7], [5, 6, 3, 4, 7]]),
+        "attention_mask": np.array([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]]),
+    }
+    toxic = np.array([[9.0, -1.0, 9.0, 2.0, 9.0], [1.0, -1.0, -1.0, 1.0, 9.0]])
+    model = object.__new__(OnnxModel)
+    model.about = {"inputs": ["input_ids"], "special_ids": [7, 8]}
+    model._chain = None
+    model._session = SimpleNamespace(run=lambda *_: [np.stack([0 * toxic, toxic], 2)])
+    tags, logps, pairs = model.mark(batch, pairs=True)
+    assert tags.shape == (2, 4)
+    assert tags[0, :2].tolist() == [0, 1]
+    assert tags[1].tolist() == [1, 0, 0, 1]
+    np.testing.assert_allclose(np.exp(logps[0, :2, 1]), 1 / (1 + np.exp([1.0, -2.0])))
+    assert pairs is None
 
 
 def test_what_cannot_be_exported_is_told(tmp_path):

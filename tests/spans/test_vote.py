@@ -39,6 +39,12 @@ def test_a_vote_by_hand():
     assert [span.text for span in vote(TEXT, members, min_votes=3)] == ["fool"]
 
 
+def test_a_member_has_one_vote_however_many_spans():
+    twice = spans((4, 8)) + spans((4, 13))
+    assert vote(TEXT, [twice, []]) == []
+    assert [span.text for span in vote(TEXT, [twice, spans((4, 8))])] == ["damn"]
+
+
 def test_a_tie_keeps_nothing():
     assert vote(TEXT, [spans((4, 8)), []]) == []
     assert vote(TEXT, [spans((4, 8)), []], min_votes=1) != []
