@@ -135,13 +135,15 @@ def test_candidates_answer_and_a_judge_that_likes_length_prefers_the_longer(tmp_
     assert told["judges"]["the-judge"]["order"]["n"] == 8
     assert told["judges"]["the-judge"]["order"]["consistent_frac"] == 1.0
     folder = tmp_path / "out/judgments/the-judge"
+    baseline = {V01: "gpt-4-0314", V2: "o3-mini"}[name]
+    plain = by_command("--battles", folder)
+    assert set(plain) == {"long", "short", baseline}
     for model in ("long", "short"):
-        file = folder / f"{model}.jsonl"
-        assert by_command("--battles", file)[model] == told_of(told, model)["summary"]
-        style = by_command(
-            *("--battles", file, "--style", folder / "model_answer", "--control", "length")
-        )
-        assert set(style) == {model, {V01: "gpt-4-0314", V2: "o3-mini"}[name]}
+        assert plain[model] == told_of(told, model)["summary"]
+    style = by_command(
+        *("--battles", folder, "--style", folder / "model_answer", "--control", "length")
+    )
+    assert set(style) == set(plain)
 
 
 def test_a_model_of_the_run_is_whom_the_others_meet(tmp_path):
@@ -163,7 +165,7 @@ def test_a_model_of_the_run_is_whom_the_others_meet(tmp_path):
         with pytest.raises(SettingsError, match="the baseline 'first' without answers, and the"):
             judge.plan(settings(given, fake.url, models[0]))
     assert told_of(told, "second")["summary"]["score"] == 100.0
-    assert told_of(told, "first")["summary"] is None
+    assert told["judges"]["the-judge"]["models"].keys() == {"second"}
     written = tmp_path / "out/judgments/the-judge/second.jsonl"
     assert set(by_command("--battles", written)) == {"first", "second"}
 
@@ -355,9 +357,9 @@ def test_against_a_real_server(tmp_path):
         with pytest.raises(DataError, match="no judge gave a verdict; what they said is in"):
             run(V01, tiny)
         # Both models say the same: 8 games, and a request to go on in each.
-        replies = tmp_path / V01 / "out/judgments/tiny/replies.jsonl"
+        replies = tmp_path / V01 / "out/judgments/tiny/replies/all.jsonl"
         keys = [json.loads(line)["key"] for line in replies.read_text().splitlines()]
         assert len(keys) == len(set(keys)) == 16
-        row = json.loads((replies.parent / "there.jsonl").read_text().splitlines()[0])
+        row = json.loads((replies.parents[1] / "there.jsonl").read_text().splitlines()[0])
         assert [game["score"] for game in row["games"]] == [None, None]
         assert all(game["judgment"].startswith("\n") for game in row["games"])

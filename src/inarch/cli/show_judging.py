@@ -20,10 +20,14 @@ def show_judging(told: Mapping[str, Any]) -> None:
     for pair in told.get("agreement", ()):
         output.print(
             f"{pair['a']} and {pair['b']} agree on {percent(pair['agree_frac'])} of"
-            f" {pair['n']:,} answers, kappa {_cell(pair['kappa'])}",
+            f" {pair['n']:,} answers{_kappa(pair['kappa'])}",
             highlight=False,
             markup=False,
         )
+
+
+def _kappa(kappa: float | None) -> str:
+    return "; each always says the same" if kappa is None else f", kappa {kappa:.2f}"
 
 
 def _scores(title: str, about: Mapping[str, Any]) -> None:

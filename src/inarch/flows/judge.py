@@ -155,6 +155,8 @@ def _results(benchmark: Benchmark, judged: Sequence[JudgedModel]) -> dict[str, R
     """Return the results of the models that have one; the others are told."""
     found = {}
     for one in judged:
+        if not one.cases:  # the baseline, or a model without answers
+            continue
         try:
             found[one.model] = benchmark.result(one)
         except DataError as error:
@@ -170,7 +172,7 @@ def _about(
     told: Told = {
         "model": judged[0].judge,
         "spent": spent(judge.endpoint, out / "judgments" / judge.name / REPLIES)._asdict(),
-        "models": {one.model: _counts(one, results.get(one.model)) for one in judged},
+        "models": {one.model: _counts(one, results.get(one.model)) for one in judged if one.cases},
         "order": order_effect(models),
     }
     if CANARY in results:
