@@ -92,8 +92,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def dripping(self):
         self.send(b"", 10**9)
-        while not self.server.ended.wait(0.01):
+        for _ in range(300):
             self.wfile.write(b"x")
+            if self.server.ended.wait(0.01):
+                return
+        self.close_connection = True
 
     def nonsense(self):
         self.wfile.write(b"no HTTP at all\r\n\r\n")
