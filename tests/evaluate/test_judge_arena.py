@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,30 @@ def test_what_a_game_without_a_verdict_takes_with_it(tmp_path):
     old, new = scores[V01], scores[V2]
     assert (old["score"], old["n_prompts"], old["n_invalid"]) == (pytest.approx(100 / 3), 2, 3)
     assert (new["score"], new["n_prompts"], new["n_invalid"]) == (0.0, 1, 4)
+
+
+WORTH = {"A>>B": [1] * 3, "A>B": [1], "A=B": [0.5], "B>A": [0], "B>>A": [0] * 3}
+BACKWARDS = {"A<<B": [0] * 3, "A<B": [0], "B=A": [0.5], "B<A": [1], "B<<A": [1] * 3}
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(5))
+def test_random_labels_score_as_the_official_tables_say(tmp_path, name, seed):
+    """Game by game: v0.1 skips what is in no table, v2 skips the pair."""
+    draw = random.Random(seed)
+    known = WORTH | (BACKWARDS if name == V2 else {})
+    labels = [*WORTH, *BACKWARDS, "A>>>B", "none"]
+    games = [(draw.choice(labels), draw.choice(labels)) for _ in range(10)]
+    rows: list[float] = []
+    for one, two in games:
+        if name == V01 or (one in known and two in known):
+            rows += [1 - worth for worth in known.get(one, [])] + known.get(two, [])
+    questions = [(f"q{n}", "hard_prompt") for n in range(10)]
+    benchmark = opened(protocol(tmp_path, name, questions, answers("base", 10)))
+    say = by_game(*[(f"[[{one}]]", f"so [[{two}]]!") for one, two in games])
+    result = benchmark.result(play(benchmark, answers("own", 10), say))
+    assert result.summary["score"] == pytest.approx(100 * sum(rows) / len(rows))
+    assert result.summary["n_battles"] == len(rows)
 
 
 def test_no_verdict_at_all(tmp_path):
