@@ -27,6 +27,9 @@ BUILDS = [path for path in RECIPES if path.stem.endswith("-build")]
 ALIGNMENTS = [path.with_name(path.name.replace("-build", "")) for path in BUILDS]
 SEFTS = sorted((ROOT / "recipes/seft").glob("*.yaml"))
 EVALUATIONS = sorted((ROOT / "recipes/evaluate").glob("*.yaml"))
+OWN = ROOT / "recipes/evaluate/own_prompts.yaml"
+JUDGE = ROOT / "recipes/evaluate/own_judge.yaml"
+"""No recipe, but what a judge is asked in one."""
 OTHERS = (*MERGES, *CUTS, *SPANS, *BUILDS, *ALIGNMENTS, *SEFTS, *EVALUATIONS)
 FUSIONS = [path for path in RECIPES if path not in OTHERS]
 
@@ -75,7 +78,9 @@ def test_taggers_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "crf, crf" in shown.output
 
 
-@pytest.mark.parametrize("path", EVALUATIONS, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [path for path in EVALUATIONS if path not in (OWN, JUDGE)], ids=lambda p: p.name
+)
 def test_judging_needs_only_the_official_files(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -83,6 +88,19 @@ def test_judging_needs_only_the_official_files(
     shown = CliRunner().invoke(app, ["evaluate", "judge", str(path), "--dry-run"])
     assert isinstance(shown.exception, DataError)
     assert "inarch evaluate fetch" in str(shown.exception)
+
+
+def test_judging_own_prompts_needs_no_official_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("INARCH_CACHE", str(tmp_path / "none"))
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Sing."}\n{"prompt": "Why?"}\n')
+    own = f"protocol.questions={tmp_path / 'prompts.jsonl'}"
+    shown = CliRunner().invoke(app, ["evaluate", "judge", str(OWN), "--set", own, "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    # 2 prompts x 2 orders x (a model and the canary), each asked at most twice
+    assert "at most 16 calls" in shown.output
 
 
 @pytest.mark.parametrize("path", MERGES, ids=lambda p: str(p.relative_to(ROOT)))

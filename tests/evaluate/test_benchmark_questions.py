@@ -47,6 +47,12 @@ MT = {
         ("alpaca_eval2", ALPACA | {"output": None}, Question("Sing.", "koala", ("Sing.",))),
         ("arena_hard_v0.1", V01, Question("328c", "", ("Use ABC.",))),
         ("arena_hard_v0.1", {"question_id": 7, "turns": ["Hi"]}, Question("7", "", ("Hi",))),
+        ("arena_hard_v0.1", {"prompt": "Sing."}, Question("Sing.", "", ("Sing.",))),
+        (
+            "arena_hard_v0.1",
+            {"prompt": "Sing.", "question_id": 7},
+            Question("7", "", ("Sing.",)),
+        ),
         ("arena_hard_v2", V2, Question("2edb", "hard_prompt", ("Write zig.",))),
         ("arena_hard_v2", {"uid": "a", "prompt": ""}, Question("a", "", ("",))),
         # the row's own reference is never shown to the official judge

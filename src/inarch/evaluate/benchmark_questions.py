@@ -35,8 +35,8 @@ class Question(NamedTuple):
 def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]:
     """Return the questions of a file in the benchmark's official shape.
 
-    A category may be absent. AlpacaEval's have the baseline's answer where the row has one, and the
-    instruction may be called prompt.
+    A category may be absent. AlpacaEval's have the baseline's answer where the row has one. Where
+    an instruction or a single turn is wanted a ``prompt`` will do, and is then the question's id.
 
     Args:
         path: The official file, or one of the same shape: .json, .jsonl or .csv.
@@ -46,8 +46,8 @@ def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]
         DataError: It is something else, or has a question twice; the row is named.
     """
     rows = read_rows(path)
-    if benchmark == "alpaca_eval2":
-        rows = [with_instruction(row) for row in rows]
+    shaped = {"alpaca_eval2": with_instruction, "arena_hard_v0.1": _with_turns}.get(benchmark)
+    rows = [shaped(row) for row in rows] if shaped else rows
     need, make = _QUESTIONS[benchmark]
     require(rows, need, f"questions of {benchmark} ({', '.join(need)})")
     questions = tuple(make(row) for row in rows)
@@ -67,6 +67,15 @@ def with_instruction(row: Row) -> Row:
     if "instruction" in row.values or "prompt" not in row.values:
         return row
     return row._replace(values={**row.values, "instruction": row.values["prompt"]})
+
+
+def _with_turns(row: Row) -> Row:
+    """Return a row of Arena-Hard's of one turn, where there is only a prompt; v2's have a uid."""
+    if "turns" in row.values or "prompt" not in row.values or "uid" in row.values:
+        return row
+    prompt = row.text("prompt")
+    own = {"question_id": row.values.get("question_id", prompt), "turns": [prompt]}
+    return row._replace(values={**row.values, **own})
 
 
 def with_references(
