@@ -156,6 +156,17 @@ def test_the_standard_input_is_told_by_its_first_line(
     assert [row.text for row in found] == texts
 
 
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [('\n{"text": "a"}\n', ["a"]), ("\n \na\n", ["", " ", "a"]), ("\n\n", ["", ""]), ("", [])],
+)
+def test_blank_lines_tell_nothing(lines, texts):
+    from inarch.flows import spans_tag
+
+    found = spans_tag.line_texts(io.BytesIO(lines.encode()), "standard input", "auto")
+    assert [row.text for row in found] == texts
+
+
 def test_a_vote_of_two(place, models, inarch_says):
     Path("t.txt").write_text("the quick brown fox jumps over the lazy dog\n1 plus 2 is 3\n")
 

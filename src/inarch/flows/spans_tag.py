@@ -104,7 +104,7 @@ def file_texts(path: Path, form: Format) -> Iterator[Row]:
 
 
 def line_texts(lines: Iterable[bytes] | BinaryIO, name: str, form: Format) -> Iterator[Row]:
-    """Give the texts of lines; ``auto`` takes them for JSONL if the first one is an object.
+    """Give the texts of lines; ``auto`` asks the first that is not blank whether it is an object.
 
     Args:
         lines: UTF-8, each with its end, which is no part of the text.
@@ -114,18 +114,25 @@ def line_texts(lines: Iterable[bytes] | BinaryIO, name: str, form: Format) -> It
     Raises:
         DataError: A line is no UTF-8, or no such object.
     """
+    blank: list[Row] = []
     for number, raw in enumerate(lines, 1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{name}:{number}: this is no UTF-8 ({error.reason})") from None
         line = line.removesuffix("\n").removesuffix("\r")
+        if form == "auto" and not line.strip():
+            blank.append(Row(line, {}))
+            continue
         if form == "auto":
             form = "jsonl" if _is_object(line) else "text"
+            yield from blank if form == "text" else ()
         if form == "text":
             yield Row(line, {})
         elif line.strip():
             yield _json_row(line, f"{name}:{number}")
+    if form == "auto":
+        yield from blank
 
 
 def _is_object(line: str) -> bool:
