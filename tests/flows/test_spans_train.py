@@ -291,6 +291,17 @@ def test_what_is_absent_is_told(world, tmp_path):
         spans_train.run(recipe(world, encoder=scratch(world) | {"window": 4000}), tmp_path / "c")
 
 
+@pytest.mark.parametrize(
+    ("model_type", "window"),
+    [("bert", 40), ("roberta", 40 - 4), ("xlm-roberta", 40 - 4), ("camembert", 40 - 4)],
+)
+def test_a_window_is_what_the_positions_leave(world, model_type, window):
+    # RoBERTa's positions begin behind the id of padding, 3 here.
+    config = {"model_type": model_type, "max_position_embeddings": 40, "pad_token_id": 3}
+    own = {"scratch": config, "tokenizer": str(world / "tokenizer")}
+    assert spans_train.new_coder(recipe(world, encoder=own), []).window == window
+
+
 @pytest.mark.parametrize(("loss", "items"), [("crf", "rows"), ("ce", "tokens")])
 def test_a_step_is_the_mean_over_its_rows_or_tokens(loss, items):
     model, coder = made_up("bert")
