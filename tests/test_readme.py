@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from inarch.cli.main import app
+from tests.io.fake_endpoint import serving
 from tests.tiny import TEXT, byte_level, save_model, sentencepiece
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +33,14 @@ RECIPES = {
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Path:
+def judge_url() -> Iterator[str]:
+    """A server like the one that the README speaks of; its judge always takes the first answer."""
+    with serving(lambda body, before: "The first.\n[[A>B]]") as fake:
+        yield fake.url
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, judge_url: str) -> Path:
     """A folder with the files that the README speaks of."""
     folder = tmp_path_factory.mktemp("a place with spaces")
     save_model(folder / "models/mine", byte_level(), seed=0)
@@ -67,7 +76,8 @@ def workplace(tmp_path_factory) -> Path:
     for seed, name in enumerate(("chat", "code"), 3):
         save_model(folder / "models" / name, byte_level(), seed=seed)
     for name, recipe in RECIPES.items():
-        (folder / name).write_text(recipe)
+        (folder / name).write_text(recipe.replace("http://localhost:8000/v1", judge_url))
+    (folder / "recipes").symlink_to(ROOT / "recipes")
     return folder
 
 
