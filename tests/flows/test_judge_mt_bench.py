@@ -167,7 +167,9 @@ def test_a_candidate_answers_turn_by_turn_at_its_categories_temperature(tmp_path
         (["stem", "humanities"], 0.1, 0),
     ]
     assert told_of(told, "cand")["n_cases"] == 12
-    assert load_result(tmp_path / "out/results/the-judge/cand.json").made["n_unanswered"] == 2
+    made = load_result(tmp_path / "out/results/the-judge/cand.json").made
+    assert made["n_unanswered"] == 2
+    assert made["answers"] == told["answers"]["cand"]
 
 
 def test_a_local_candidate_is_loaded_once_and_does_not_depend_on_batches(tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def run(settings: JudgeRun, out: Path) -> Told:
         results: dict[str, dict[str, Result]] = {}
         for judge in settings.judges:
             judged = _judged(fits[judge.name], judge, answered, out)
-            results[judge.name] = _results(fits[judge.name], judged)
+            results[judge.name] = _results(fits[judge.name], judged, told["answers"])
             save_results(out / "results" / judge.name, list(results[judge.name].values()))
             told["judges"][judge.name] = _about(judge, judged, results[judge.name], out)
         told |= _together(results, out)
@@ -151,16 +151,21 @@ def _judged(
     return found
 
 
-def _results(benchmark: Benchmark, judged: Sequence[JudgedModel]) -> dict[str, Result]:
-    """Return the results of the models that have one; the others are told."""
+def _results(
+    benchmark: Benchmark, judged: Sequence[JudgedModel], answers: Told
+) -> dict[str, Result]:
+    """Return the results of the models that have one, with how they answered; others are told."""
     found = {}
     for one in judged:
         if not one.cases:  # the baseline, or a model without answers
             continue
         try:
-            found[one.model] = benchmark.result(one)
+            result = benchmark.result(one)
         except DataError as error:
             logger.warning("%s: no result: %s", one.model, error)
+            continue
+        made = {**result.made, "answers": answers.get(one.model, {})}
+        found[one.model] = result._replace(made=made)
     return found
 
 
