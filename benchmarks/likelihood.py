@@ -135,6 +135,7 @@ def form(task: str) -> dict:
 def ours(task: str, model: object, hf: object, path: Path, _batch: int) -> dict[str, float]:
     from inarch.evaluate import choices, exact_match
     from inarch.evaluate._questions import TaskSettings, read_questions
+    from inarch.evaluate._reader import Reader
     from inarch.evaluate._texts import read_texts
     from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
     from inarch.settings import validate
@@ -149,10 +150,10 @@ def ours(task: str, model: object, hf: object, path: Path, _batch: int) -> dict[
         settings = validate(TaskSettings, given, "benchmark")
         questions = read_questions(settings)
         if settings.generate:
-            rows = exact_match.write(model, hf, questions, settings.generate, WINDOW)
+            rows = exact_match.write(Reader(model, hf, WINDOW), questions, settings.generate)
             number = sum(len(row.text) for row in rows)
         else:
-            rows = choices.choose(model, hf, questions, " ", WINDOW)
+            rows = choices.choose(Reader(model, hf, WINDOW), questions, " ")
             number = sum(sum(row.logps) for row in rows)
     return {"seconds": time.process_time() - began, "number": number}
 

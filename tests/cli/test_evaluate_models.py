@@ -136,7 +136,8 @@ def test_tasks_that_cannot_be(world, monkeypatch, inarch_says):
     for more, said in (
         ((f"{pick},{pick}",), "a task twice"),
         ((f"{pick},",), "empty name"),
-        ((pick, "--set", "num_fewshot=2"), "num_fewshot has no effect"),
+        ((pick, "--set", "batch_size=2"), "batch_size has no effect"),
+        ((pick, "--set", "num_fewshot=9"), "found 9 examples asked for"),
         ((pick, "--set", "window=999"), "has 256 positions"),
         ((world / "no.yaml",), "no.yaml"),
     ):
@@ -174,3 +175,65 @@ def test_named_tasks_that_cannot_be_read():
         Harness(["arc_easy"], HarnessSettings(), Manager())
     with pytest.raises(SettingsError, match="did you mean `arc_easy`"):
         Harness(["arc_esay"], HarnessSettings(), Manager())
+
+
+def test_killed_runs_go_on(world, tmp_path, monkeypatch, inarch_says):
+    from inarch.flows import evaluate_likelihood, evaluate_tasks
+
+    models = ("--model", world / "a", "--model", world / "b")
+    texts = ("evaluate", "likelihood", *models, "--text", world / "t.jsonl", "--json")
+    tasks = ("evaluate", "tasks", *models, "--tasks", f"{world}/pick.yaml,{world}/say.yaml")
+    for given, flow in ((texts, evaluate_likelihood), ((*tasks, "--json"), evaluate_tasks)):
+        alone, own, loaded = objects(inarch_says(*given)), flow.load_for, []
+
+        def dying(path, *rest, own=own, loaded=loaded):
+            loaded.append(path[-1])
+            if path.endswith("b") and loaded.count("b") == 1:
+                raise KeyboardInterrupt
+            return own(path, *rest)
+
+        monkeypatch.setattr(flow, "load_for", dying)
+        assert inarch_says(*given, "--out", tmp_path / flow.__name__)[0] != 0
+        again = objects(inarch_says(*given, "--out", tmp_path / flow.__name__))
+        assert loaded == ["a", "b", "b"]
+        assert again == alone
+        assert objects(inarch_says(*given, "--out", tmp_path / flow.__name__)) == alone
+        assert loaded == ["a", "b", "b"]
+    code, _, told = inarch_says(*texts, "--window", 9, "--out", tmp_path / texts_folder())
+    assert code == 2
+    assert "window: 256 there, 9 now" in told
+    code, _, told = inarch_says(
+        *tasks, "--set", "num_fewshot=1", "--out", tmp_path / "inarch.flows.evaluate_tasks"
+    )
+    assert code == 2
+    assert "fewshot" in told
+
+
+def texts_folder():
+    return "inarch.flows.evaluate_likelihood"
+
+
+def test_results_say_what_they_are_of(world, tmp_path, inarch_says):
+    import torch
+
+    from inarch.evaluate.protocol import load_result
+
+    model = ("--model", world / "a")
+    text = ("--text", world / "t.jsonl")
+    (row,) = objects(
+        inarch_says("evaluate", "likelihood", *model, *text, "--json", "--out", tmp_path)
+    )
+    token, byte = (
+        load_result(tmp_path / f"{u}/a.json") for u in ("nats_per_token", "bits_per_byte")
+    )
+    assert {"model": "a", **token.summary} == row
+    # what compares for the same tokens only is with the score that does
+    assert {"model": "a", **byte.summary} == row | {"token_perplexity": None}
+    assert byte.made["dtype"] == "float32"
+    assert byte.made["device"] == "cpu"
+    assert byte.made["torch"] == torch.__version__
+    given = ("tasks", *model, "--tasks", world / "pick.yaml", "--json", "--out", tmp_path)
+    (row,) = objects(inarch_says("evaluate", *given))
+    found = load_result(tmp_path / "pick/acc_norm/a.json")
+    assert found.summary == row
+    assert found.made["files"].keys() == {"questions"}

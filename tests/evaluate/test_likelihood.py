@@ -212,6 +212,32 @@ def test_no_number_depends_on_the_batch(monkeypatch, trial_rows):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+def test_a_killed_run_goes_on_with_the_same_numbers(monkeypatch, tmp_path):
+    model, rows, journal = model_of(100), rows_of(3, 20, 3), tmp_path / "j.jsonl"
+    whole = summed_logps(model, rows, 90)
+    own, calls = _sums._score, []
+
+    def dying(model, rows, layout, last=4):
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        calls.append(len(rows))
+        return own(model, rows, layout)
+
+    monkeypatch.setattr(_sums, "_score", dying)
+    with pytest.raises(KeyboardInterrupt):
+        summed_logps(model, rows, 90, journal=journal)
+    with journal.open("a") as file:
+        file.write('{"rows": [0')  # a line that was cut
+    monkeypatch.setattr(_sums, "_score", lambda *args: dying(*args, last=99))
+    ticks = []
+    again = summed_logps(model, rows, 90, ticks.append, journal)
+    assert sum(ticks) == sum(calls) == len(rows)
+    assert all(np.array_equal(one, other) for one, other in zip(again, whole, strict=True))
+    monkeypatch.setattr(_sums, "_score", None)
+    kept = summed_logps(model, rows, 200, journal=journal)  # in other batches, nothing to do
+    assert all(np.array_equal(one, other) for one, other in zip(kept, whole, strict=True))
+
+
 def test_batches_are_of_like_lengths():
     rows = [
         Sequences((np.zeros(n, np.int32),), (np.zeros(1, np.int32),)) for n in (64, 7, 56, 55, 8)

@@ -10,7 +10,9 @@ from tests import tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from inarch.evaluate import choices, exact_match
+from inarch.evaluate._examples import as_chat, as_text, with_examples
 from inarch.evaluate._questions import TaskSettings, read_questions
+from inarch.evaluate._reader import Reader
 from inarch.evaluate._texts import read_texts
 from inarch.evaluate.harness import Harness, HarnessSettings, results, rows
 from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
@@ -111,7 +113,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def harness(task, pair, batch_size=3):
+def harness(task, pair, **more):
     """lm-eval's results of one task that is written out."""
     from lm_eval.tasks import TaskManager
 
@@ -119,11 +121,11 @@ def harness(task, pair, batch_size=3):
     made = object.__new__(Harness)
     made.__dict__ |= {
         "_lm_eval": __import__("lm_eval"),
-        "_settings": HarnessSettings(window=WINDOW, batch_size=batch_size),
+        "_settings": HarnessSettings(**{"window": WINDOW, "batch_size": 3} | more),
         "_manager": manager,
-        "_tasks": list(manager.load([task])["tasks"].values()),
+        "_tasks": manager.load([task])["tasks"],
     }
-    return made.run(*pair)
+    return made.run(*pair, task["task"])
 
 
 def data(path):
@@ -182,7 +184,7 @@ def test_multiple_choice(pair, folder):
         "here",
     )
     questions = read_questions(task)
-    ours = choices.choose(*pair, questions, " ", WINDOW)
+    ours = choices.choose(Reader(*pair, WINDOW), questions, " ")
     samples = sorted(theirs["samples"]["questions"], key=lambda row: row["doc_id"])
     for one, other in zip(ours, samples, strict=True):
         logps = [response[0] for response in other["filtered_resps"]]
@@ -193,7 +195,7 @@ def test_multiple_choice(pair, folder):
         assert mean == theirs["results"]["questions"][f"{name},none"]
     assert 0 < sum(row.acc for row in ours) < len(ours)
     assert len({tuple(getattr(row, name) for row in ours) for name in choices.METRICS}) > 1
-    kept = dict(results(theirs, "m", HarnessSettings(), "0"))
+    kept = dict(results(theirs, "m", HarnessSettings(), {"lm_eval": "0"}))
     assert [row.score for row in kept["questions/acc"].scores] == [row.acc for row in ours]
     (shown,) = rows(theirs)
     assert (shown["task"], shown["n"]) == ("questions", 40)
@@ -234,9 +236,78 @@ def test_written_answers(pair, folder):
         },
         "here",
     )
-    ours = exact_match.write(*pair, read_questions(task), task.generate, WINDOW)
+    ours = exact_match.write(Reader(*pair, WINDOW), read_questions(task), task.generate)
     samples = sorted(theirs["samples"]["written"], key=lambda row: row["doc_id"])
     assert [row.text for row in ours] == [row["resps"][0][0] for row in samples]
     assert [row.answer for row in ours] == [row["filtered_resps"][0] for row in samples]
     assert [row.exact_match for row in ours] == [row["exact_match"] for row in samples]
     assert len({row.text for row in ours}) > 10
+
+
+SHOTS = {"num_fewshot": 3, "fewshot_config": {"sampler": "first_n"}}
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """Short questions, two of them alike, and other ones as examples."""
+    folder = tmp_path_factory.mktemp("fewshot")
+    rows = [
+        {"q": f"{a} the {b}?", "options": ["cat", "dog over", "10"], "label": n % 3, "say": f"x{n}"}
+        for n, (a, b) in enumerate(zip(WORDS, WORDS[3:] + WORDS[:3], strict=True))
+    ]
+    rows.append(rows[1])
+    for name, made in (("questions", rows), ("other", [row | {"q": "so?"} for row in rows[:5]])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    return folder
+
+
+def asked(pair, folder, chat, *, fewshot, **kind):
+    """Our questions as they are put, and the task."""
+    given = {"data": str(folder / "questions.jsonl"), "prompt": "q", "fewshot": fewshot} | kind
+    task = validate(TaskSettings, given, "here")
+    questions = with_examples(task, read_questions(task))
+    return task, as_chat(pair[1], questions) if chat else as_text(task, questions)
+
+
+@pytest.mark.parametrize(("chat", "other"), [(False, False), (False, True), (True, False)])
+def test_examples_in_front_of_choices(solved, chat, other):
+    hf = tiny.byte_level()
+    hf.chat_template = CHAT
+    pair, window = (model_of(hf), hf), 200
+    given = data(solved / "questions.jsonl") | SHOTS | {"task": "t", "doc_to_text": "q"}
+    given |= {"fewshot_split": "other" if other else "test", "output_type": "multiple_choice"}
+    given |= {"doc_to_choice": "options", "doc_to_target": "label"}
+    files = {"test": "questions", "other": "other"}
+    paths = {split: str(solved / f"{name}.jsonl") for split, name in files.items()}
+    given["dataset_kwargs"] = {"data_files": paths}
+    theirs = harness(given, pair, window=window, chat=chat)
+    fewshot = {"num": 3} | ({"data": str(solved / "other.jsonl")} if other else {})
+    form = {"choices": "options", "answer": "label"}
+    _, questions = asked(pair, solved, chat, fewshot=fewshot, multiple_choice=form)
+    ours = choices.choose(Reader(*pair, window), questions, "" if chat else " ")
+    samples = sorted(theirs["samples"]["t"], key=lambda row: row["doc_id"])
+    asked_there = [row["arguments"][0][0] for row in samples]
+    assert [question.prompt for question in questions] == asked_there
+    for one, there in zip(ours, samples, strict=True):
+        logps = [response[0] for response in there["filtered_resps"]]
+        assert one.logps == pytest.approx(logps, rel=1e-5, abs=1e-5)
+
+
+def test_examples_in_front_of_what_is_written(solved):
+    hf = tiny.byte_level()
+    pair, window = (model_of(hf), hf), 200
+    given = data(solved / "questions.jsonl") | SHOTS | {"task": "t", "doc_to_text": "q"}
+    given |= {"fewshot_split": "test", "output_type": "generate_until", "doc_to_target": "say"}
+    given |= {"generation_kwargs": {"until": ["e"], "max_gen_toks": 6}}
+    given |= {"metric_list": [{"metric": "exact_match"}]}
+    theirs = harness(given, pair, window=window)
+    form = {"answer": "say", "stop": ["e"], "max_new_tokens": 6}
+    task, questions = asked(pair, solved, False, fewshot=3, generate=form)
+    ours = exact_match.write(Reader(*pair, window), questions, task.generate)
+    samples = sorted(theirs["samples"]["t"], key=lambda row: row["doc_id"])
+    assert [row.text for row in ours] == [row["resps"][0][0] for row in samples]
+    assert len({row.text for row in ours}) > 3

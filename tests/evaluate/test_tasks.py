@@ -8,7 +8,9 @@ from tests import tiny
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate import choices, exact_match
+from inarch.evaluate._examples import as_chat, as_text, with_examples
 from inarch.evaluate._questions import TaskSettings, WriteForm, read_questions
+from inarch.evaluate._reader import Reader
 from inarch.settings import validate
 
 CHOICE = {"choices": "options", "answer": "label"}
@@ -44,17 +46,17 @@ def test_three_ways_to_be_right(questions_of, logps):
     # per character -4.5, -3, -4 and per byte -1.5, -3, -4
     logps.append([-9.0, -12.0, -4.0])
     for right, scores in ((0, (0, 0, 1)), (1, (0, 1, 0)), (2, (1, 0, 0))):
-        (found,) = choices.choose(None, hf, [question._replace(right=(right,))], " ", 64)
+        (found,) = choices.choose(Reader(None, hf, 64), [question._replace(right=(right,))], " ")
         assert found[1:] == scores
         assert found.logps == (-9, -12, -4)
-    (found,) = choices.choose(None, hf, [question._replace(right=(0, 2))], " ", 64)
+    (found,) = choices.choose(Reader(None, hf, 64), [question._replace(right=(0, 2))], " ")
     assert found[1:] == (1, 0, 1)
 
 
 def test_the_first_of_equals(questions_of, logps, caplog):
     (question,) = questions_of({"q": "?", "options": ["b", "b"], "label": 0})
     logps.append([-2.0, -2.0])
-    assert choices.choose(None, tiny.byte_level(), [question], " ", 64)[0].acc == 1
+    assert choices.choose(Reader(None, tiny.byte_level(), 64), [question], " ")[0].acc == 1
     assert "1 questions have equal choices" in caplog.text
 
 
@@ -66,7 +68,7 @@ def test_questions(questions_of):
         category="topic",
         multiple_choice=template,
     )
-    assert question[1:] == ("0", "Q: 1 plus 2 is\n", "sums", ("3", "10"), (1,), ())
+    assert question[1:] == ("0", "Q: 1 plus 2 is\n", "sums", ("3", "10"), (1,), (), ())
     # a field is the text of a choice, a template's digits are its number
     assert questions_of(ROW | {"options": ["1", "0"], "label": "0"})[0].right == (1,)
     fixed = {"choices": ["yes", "no"], "answer": "label"}
@@ -122,9 +124,9 @@ def test_tasks_that_are_none(questions_of, tmp_path):
 def test_prompts_and_choices_without_tokens(questions_of):
     hf = tiny.byte_level()
     with pytest.raises(DataError, match="the prompt has no token"):
-        choices.choose(None, hf, questions_of(ROW | {"q": "  "}), " ", 64)
+        choices.choose(Reader(None, hf, 64), questions_of(ROW | {"q": "  "}), " ")
     with pytest.raises(DataError, match="choice 1: has 201 tokens, but the model reads 64"):
-        choices.choose(None, hf, questions_of(ROW | {"options": ["3", "Q" * 200]}), " ", 64)
+        choices.choose(Reader(None, hf, 64), questions_of(ROW | {"options": ["3", "Q" * 200]}), " ")
 
 
 def test_an_empty_prompt_is_the_begin_token(questions_of, logps):
@@ -135,6 +137,91 @@ def test_an_empty_prompt_is_the_begin_token(questions_of, logps):
     hf.bos_token = hf.eos_token = None
     with pytest.raises(DataError, match="the prompt is empty"):
         choices._pairs(hf, [question], "")
+
+
+# ------------------------------------------------------------------------------------- examples
+
+
+def solved(number):
+    """Rows ``q0`` to ``qN`` whose right answers are ``a0`` to ``aN``."""
+    return [{"q": f"q{n}", "options": ["no", f"a{n}"], "label": 1} for n in range(number)]
+
+
+@pytest.fixture
+def prompts_of(tmp_path):
+    """A function that gives the prompts of rows, with examples."""
+
+    def read(rows, fewshot, limit=None, **task):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        kind = task.pop("kind", {"multiple_choice": CHOICE})
+        given = {"data": str(path), "prompt": "q", "fewshot": fewshot, **kind} | task
+        settings = validate(TaskSettings, given, "here")
+        questions = with_examples(settings, read_questions(settings, limit))
+        return [question.prompt for question in as_text(settings, questions)]
+
+    return read
+
+
+def test_examples_are_the_first_other_rows(prompts_of):
+    assert prompts_of(solved(3), 2) == [
+        "q1 a1\n\nq2 a2\n\nq0",
+        "q0 a0\n\nq2 a2\n\nq1",
+        "q0 a0\n\nq1 a1\n\nq2",
+    ]
+    assert prompts_of(solved(2), 0) == ["q0", "q1"]
+    # rows that are left out may be examples, and so may those behind a limit
+    assert prompts_of(solved(3), 1, skip=1, limit=1) == ["q0 a0\n\nq1"]
+    assert prompts_of(solved(2), {"num": 1, "separator": "; "}) == ["q1 a1; q0", "q0 a0; q1"]
+    tight = {"multiple_choice": CHOICE | {"delimiter": ": "}}
+    assert prompts_of(solved(2), 1, kind=tight)[0] == "q1: a1\n\nq0"
+    write = {"generate": {"answer": "options"}}
+    assert prompts_of(solved(2), {"num": 1, "delimiter": "="}, kind=write)[0] == "q1=no\n\nq0"
+
+
+def test_a_question_is_never_among_its_examples(prompts_of, tmp_path):
+    twice = [*solved(3), solved(3)[0] | {"id": 7}]
+    assert prompts_of(twice, 2)[0] == prompts_of(twice, 2)[3] == "q1 a1\n\nq2 a2\n\nq0"
+    for seed in range(9):
+        for number, prompt in enumerate(prompts_of(twice, {"num": 2, "seed": seed})):
+            *examples, own = prompt.split("\n\n")
+            assert own == f"q{number % 3}"
+            assert len({*examples, f"{own} a{number % 3}"}) == 3
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in solved(2)))
+    named = {"num": 1, "data": str(other)}
+    assert prompts_of(solved(3), named) == ["q1 a1\n\nq0", "q0 a0\n\nq1", "q0 a0\n\nq2"]
+    with pytest.raises(SettingsError, match=r"2 examples asked for, but .*other.jsonl has 1"):
+        prompts_of(solved(3), named | {"num": 2})
+
+
+def test_examples_that_are_drawn(prompts_of):
+    rows = solved(30)
+    drawn = prompts_of(rows, {"num": 4, "seed": 1})
+    assert drawn == prompts_of(rows, {"num": 4, "seed": 1})
+    assert drawn[:5] == prompts_of(rows, {"num": 4, "seed": 1}, limit=5)
+    assert drawn != prompts_of(rows, {"num": 4, "seed": 2})
+    assert len({prompt.rpartition("\n\n")[0] for prompt in drawn}) > 25
+    # 120 examples over 30 rows: each about 4 times
+    counts = [sum(f"a{n}\n" in prompt for prompt in drawn) for n in range(30)]
+    assert sum(counts) == 120
+    assert max(counts) < 13
+
+
+def test_examples_as_turns(prompts_of, tmp_path, questions_of):
+    hf = tiny.byte_level()
+    questions = questions_of(*solved(2))
+    shown = [question._replace(examples=(("q9", "a9"),)) for question in questions]
+    hf.chat_template = None
+    with pytest.raises(DataError, match="no chat template"):
+        as_chat(hf, shown)
+    hf.chat_template = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    assert as_chat(hf, shown)[1].prompt == "user=q9;assistant=a9;user=q1;"
+
+
+def test_a_delimiter_that_is_dead(prompts_of):
+    with pytest.raises(SettingsError, match="no effect beside multiple_choice"):
+        prompts_of(solved(2), {"num": 1, "delimiter": "="})
 
 
 # --------------------------------------------------------------------------------------- written
@@ -173,6 +260,7 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of):
     hf = tiny.byte_level()
     tiny.save_model(tmp_path / "m", hf, seed=3)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
+    reader = Reader(model, hf, 64)
     questions = questions_of(
         *({"q": text} for text in ("a cat", "the quick", "1 plus 2 is 3 and")),
         generate={"answer": "q"},
@@ -180,7 +268,7 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of):
 
     def texts(stop, **more):
         form = WriteForm(answer="q", stop=stop, max_new_tokens=10)
-        return [row.text for row in exact_match.write(model, hf, questions, form, 64, **more)]
+        return [row.text for row in exact_match.write(reader._replace(**more), questions, form)]
 
     free = texts(("zzzz",))
     assert free == texts(("zzzz",), batch_tokens=1)
@@ -190,14 +278,14 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of):
     assert cut[0] == free[0][: free[0].index(stop)]
     right = [q._replace(answers=("no", t)) for q, t in zip(questions, cut, strict=True)]
     form = WriteForm(answer="q", stop=(stop,), max_new_tokens=10)
-    found = exact_match.write(model, hf, [right[0], questions[1]], form, 64)
+    found = exact_match.write(reader, [right[0], questions[1]], form)
     assert [row.exact_match for row in found] == [1, 0]
     with pytest.raises(SettingsError, match="expected fewer"):
-        exact_match.write(model, hf, questions, form, 10)
+        exact_match.write(reader._replace(window=10), questions, form)
     with pytest.raises(DataError, match="the prompt has no token"):
-        exact_match.write(model, hf, [questions[0]._replace(prompt="")], form, 64)
+        exact_match.write(reader, [questions[0]._replace(prompt="")], form)
     with pytest.raises(SettingsError, match="which is none"):
-        exact_match.write(model, hf, questions, form.model_copy(update={"regex": "("}), 64)
+        exact_match.write(reader, questions, form.model_copy(update={"regex": "("}))
 
 
 def test_a_limit_counts_behind_what_is_skipped(tmp_path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -68,6 +68,24 @@ class WriteForm(Settings):
         return self
 
 
+class FewshotForm(Settings):
+    """Solved examples in front of a question."""
+
+    short: ClassVar[str | None] = "num"
+
+    num: NonNegativeInt
+    """How many."""
+    data: PathSetting | None = None
+    """File of examples with the fields of the questions; by default the task's own, without the
+    question itself."""
+    seed: NonNegativeInt | None = None
+    """Draw examples for each question; by default they are the first ones of the file."""
+    delimiter: str = " "
+    """Stands between an example and its answer, where the model writes."""
+    separator: str = "\n\n"
+    """Stands behind an answer."""
+
+
 class TaskSettings(Settings):
     """A local task."""
 
@@ -79,6 +97,8 @@ class TaskSettings(Settings):
     """The model chooses."""
     generate: WriteForm | None = None
     """The model writes, greedily."""
+    fewshot: FewshotForm | None = None
+    """Examples in front of each question; by default none."""
     category: str | None = None
     """Field by which scores are shown, too."""
     skip: NonNegativeInt = 0
@@ -88,6 +108,11 @@ class TaskSettings(Settings):
     def _one_kind(self) -> Self:
         if (self.multiple_choice is None) == (self.generate is None):
             raise ValueError("expected one of multiple_choice and generate; give one of them")
+        examples = self.fewshot
+        if self.generate is None and examples and "delimiter" in examples.model_fields_set:
+            raise ValueError(
+                "found fewshot.delimiter, which has no effect beside multiple_choice.delimiter"
+            )
         return self
 
 
@@ -105,6 +130,8 @@ class Question(NamedTuple):
     """Numbers of right choices."""
     answers: tuple[str, ...]
     """Right texts, where the model writes."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Prompts and answers that are shown in front."""
 
 
 def read_questions(task: TaskSettings, limit: int | None = None) -> list[Question]:

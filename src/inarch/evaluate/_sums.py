@@ -11,6 +11,7 @@ W = their width, n = positions of a chunk, D = hidden width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from inarch.align._layout import PADDED, Batch, Layout, Sequences, batch_of
 from inarch.align._masks import model_inputs
 from inarch.align._trial import layout_for
+from inarch.io.files import append_metrics, read_metrics
 from inarch.numerics import Head, run_with_head
 from inarch.numerics.onednn import with_onednn
 
@@ -40,6 +42,7 @@ def summed_logps(
     rows: Sequence[Sequences],
     batch_tokens: int,
     advance: Callable[[int], None] = lambda number: None,
+    journal: Path | None = None,
 ) -> list[NDArray[np.float64]]:
     """Return for each row the log-probs of its continuations, in nats, ``[K]``.
 
@@ -48,16 +51,31 @@ def summed_logps(
         rows: Prompts of one token or more, and continuations of one token or more.
         batch_tokens: Tokens that run together, padding included; a longer row runs alone.
         advance: Called with the number of rows just finished.
+        journal: File of what earlier runs over the same rows found, and where this one keeps what
+            it finds, so that a killed one is gone on with.
     """
     layout = _layout(model, rows)
-    sums: list[Any] = [None] * len(rows)
+    sums = _kept(journal)
     with with_onednn(model):
         for numbers in _batches(rows, layout, batch_tokens):
-            found_BK = _score(model, [rows[number] for number in numbers], layout)
-            for number, found_K in zip(numbers, found_BK, strict=True):
-                sums[number] = found_K
+            if not sums.keys() >= set(numbers):
+                found_BK = _score(model, [rows[number] for number in numbers], layout)
+                sums |= zip(numbers, found_BK, strict=True)
+                if journal is not None:
+                    append_metrics(journal, {"rows": numbers, "logps": found_BK.tolist()})
             advance(len(numbers))
-    return sums
+    return [sums[number] for number in range(len(rows))]
+
+
+def _kept(journal: Path | None) -> dict[int, NDArray[np.float64]]:
+    """Return what a journal holds, by row."""
+    if journal is None or not journal.exists():
+        return {}
+    return {
+        number: np.array(logps_K)
+        for line in read_metrics(journal)
+        for number, logps_K in zip(line["rows"], line["logps"], strict=True)
+    }
 
 
 def _layout(model: Any, rows: Sequence[Sequences]) -> Layout:

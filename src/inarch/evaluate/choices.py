@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from inarch.align._layout import Sequences
 from inarch.errors import DataError
 from inarch.evaluate._questions import Question
+from inarch.evaluate._reader import Reader
 from inarch.evaluate._sums import summed_logps
 from inarch.evaluate._texts import Ids, encode, prefix_id
 from inarch.io.progress import track
@@ -42,29 +43,20 @@ class Chosen(NamedTuple):
     acc_bytes: float
 
 
-def choose(
-    model: Any,
-    hf: Any,
-    questions: Sequence[Question],
-    delimiter: str,
-    window: int,
-    batch_tokens: int = 4096,
-) -> list[Chosen]:
+def choose(reader: Reader, questions: Sequence[Question], delimiter: str) -> list[Chosen]:
     """Return what a model chooses.
 
     Args:
-        model: A causal LM in evaluation mode, on its device.
-        hf: Its Hugging Face tokenizer.
+        reader: The model.
         questions: With choices.
         delimiter: Stands between prompt and choice.
-        window: Tokens that the model reads at most; prompts are cut at their begin.
-        batch_tokens: Tokens that run together.
 
     Raises:
         DataError: A prompt or a choice has no token, or a choice is longer than the window.
     """
+    window = reader.window
     _warn_of_equals(questions)
-    pairs = _pairs(hf, questions, delimiter)
+    pairs = _pairs(reader.hf, questions, delimiter)
     rows: list[Sequences] = []
     owners: list[tuple[int, int]] = []
     num_cut = 0
@@ -86,7 +78,7 @@ def choose(
         logger.warning("%d prompts are cut at their begin to fit into %d tokens", num_cut, window)
     logps = [np.zeros(len(question.choices)) for question in questions]
     with track("scoring choices", len(rows), "rows") as advance:
-        found = summed_logps(model, rows, batch_tokens, advance)
+        found = summed_logps(reader.model, rows, reader.batch_tokens, advance)
     for (number, k), sums_K in zip(owners, found, strict=True):
         logps[number][k : k + len(sums_K)] = sums_K
     return [_chosen(question, row) for question, row in zip(questions, logps, strict=True)]

@@ -21,6 +21,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate._questions import Question, WriteForm
+from inarch.evaluate._reader import Reader
 from inarch.evaluate._texts import Ids, encode
 from inarch.io.progress import track
 
@@ -40,40 +41,32 @@ class Written(NamedTuple):
     """1 if that is right, else 0."""
 
 
-def write(
-    model: Any,
-    hf: Any,
-    questions: Sequence[Question],
-    form: WriteForm,
-    window: int,
-    batch_tokens: int = 4096,
-) -> list[Written]:
+def write(reader: Reader, questions: Sequence[Question], form: WriteForm) -> list[Written]:
     """Return what a model writes, and whether it is right.
 
     Args:
-        model: A causal LM in evaluation mode, on its device.
-        hf: Its Hugging Face tokenizer.
+        reader: The model.
         questions: With right answers.
         form: Stops, filters, and how answers are compared.
-        window: Tokens that the model reads at most; prompts are cut at their begin.
-        batch_tokens: Tokens that run together, those to be written included.
 
     Raises:
         SettingsError: The answers would fill the window, or the regex is none.
         DataError: A prompt has no token.
     """
-    room = window - form.max_new_tokens
+    room = reader.window - form.max_new_tokens
     if room < 1:
         raise SettingsError(
-            f"found max_new_tokens: {form.max_new_tokens}, but the model reads {window} tokens;"
-            " expected fewer, as a prompt must fit in front"
+            f"found max_new_tokens: {form.max_new_tokens}, but the model reads"
+            f" {reader.window} tokens; expected fewer, as a prompt must fit in front"
         )
     pattern = _compiled(form.regex)
-    prompts = [ids[-room:] for ids in encode(hf, [question.prompt for question in questions])]
+    prompts = [
+        ids[-room:] for ids in encode(reader.hf, [question.prompt for question in questions])
+    ]
     for question, ids in zip(questions, prompts, strict=True):
         if not len(ids):
             raise DataError(f"{question.where}: the prompt has no token; expected at least one")
-    texts = _texts(model, hf, prompts, form, batch_tokens)
+    texts = _texts(reader, prompts, form)
     answers = [_filtered(text, form, pattern) for text in texts]
     return [
         Written(text, answer, float(_normal(answer, form) in {_normal(a, form) for a in q.answers}))
@@ -112,9 +105,8 @@ def _normal(text: str, form: WriteForm) -> str:
 # ------------------------------------------------------------------------------------ generation
 
 
-def _texts(
-    model: Any, hf: Any, prompts: Sequence[Ids], form: WriteForm, batch_tokens: int
-) -> list[str]:
+def _texts(reader: Reader, prompts: Sequence[Ids], form: WriteForm) -> list[str]:
+    model, hf = reader.model, reader.hf
     ends = _ends(model, hf)
     stops = [*form.stop, *([] if hf.eos_token_id is None else [hf.decode([hf.eos_token_id])])]
     config = GenerationConfig(
@@ -130,7 +122,7 @@ def _texts(
     texts = [""] * len(prompts)
     with track("writing answers", len(prompts), "answers") as advance:
         while order:
-            size = max(1, batch_tokens // (len(prompts[order[0]]) + form.max_new_tokens))
+            size = max(1, reader.batch_tokens // (len(prompts[order[0]]) + form.max_new_tokens))
             batch, order = order[:size], order[size:]
             new_BT = _generate(model, hf, [prompts[i] for i in batch], stops, config)
             for i, ids in zip(batch, new_BT.tolist(), strict=True):

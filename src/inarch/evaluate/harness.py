@@ -27,6 +27,8 @@ class HarnessSettings(NamedTuple):
     """Examples in front of a question; by default the task's own."""
     batch_size: int = 8
     """Rows that run together."""
+    chat: bool = False
+    """Put prompts into the tokenizer's chat template."""
 
 
 class Harness:
@@ -55,12 +57,18 @@ class Harness:
         self._manager = manager
         self._tasks = _load(manager, names)
 
-    def run(self, model: Any, hf: Any) -> Mapping[str, Any]:
-        """Return lm-eval's own results, with all that it asked.
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Return the names of groups and tasks, each of which runs alone."""
+        return tuple(self._tasks)
+
+    def run(self, model: Any, hf: Any, task: str) -> Mapping[str, Any]:
+        """Return lm-eval's own results of a task, with all that it asked.
 
         Args:
             model: A causal LM in evaluation mode, on its device.
             hf: Its Hugging Face tokenizer.
+            task: One of `tasks`.
         """
         from lm_eval.models.huggingface import HFLM
 
@@ -73,7 +81,8 @@ class Harness:
         )
         return self._lm_eval.simple_evaluate(
             model=lm,
-            tasks=self._tasks,
+            tasks=[self._tasks[task]],
+            apply_chat_template=self._settings.chat,
             num_fewshot=self._settings.num_fewshot,
             limit=self._settings.limit,
             task_manager=self._manager,
@@ -99,9 +108,17 @@ def rows(found: Mapping[str, Any]) -> Iterator[dict[str, object]]:
 
 
 def results(
-    found: Mapping[str, Any], model: str, settings: HarnessSettings, version: str
+    found: Mapping[str, Any], model: str, settings: HarnessSettings, made: Mapping[str, Any]
 ) -> Iterator[tuple[str, Result]]:
-    """Yield results that can be compared, by task and metric."""
+    """Yield results that can be compared, by task and metric.
+
+    Args:
+        found: From `Harness.run`.
+        model: Its name.
+        settings: How lm-eval ran.
+        made: How the results came about; ``lm_eval`` is its version.
+    """
+    summaries = {str(row["task"]): row for row in rows(found)}
     for task, samples in found.get("samples", {}).items():
         scores: dict[str, list[PromptScore]] = {}
         for sample in samples:
@@ -114,12 +131,16 @@ def results(
         for metric, row in scores.items():
             record = ProtocolRecord(
                 benchmark="lm_eval",
-                version=f"lm-eval {version}, {task} version {found['versions'].get(task)}",
+                version=f"lm-eval {made['lm_eval']}, {task} version {found['versions'].get(task)}",
                 score=metric,
                 data=f"{task}, {len(row)} questions",
-                reading=f"{shots} examples, window {settings.window or 'of the model'}",
+                reading=f"{shots} examples, window {settings.window or 'of the model'}"
+                + ", chat" * settings.chat,
             )
-            yield f"{task}/{metric}", Result(record, model, tuple(row))
+            yield (
+                f"{task}/{metric}",
+                Result(record, model, tuple(row), summaries.get(task, {}), made),
+            )
 
 
 def _import() -> Any:
@@ -134,8 +155,8 @@ def _import() -> Any:
     return lm_eval
 
 
-def _load(manager: Any, names: Sequence[str]) -> list[Any]:
-    """Return the groups and tasks that are in no other one."""
+def _load(manager: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the groups and tasks that are in no other one, by name."""
     known = manager.all_tasks
     for name in names:
         if name not in known:
@@ -154,4 +175,4 @@ def _load(manager: Any, names: Sequence[str]) -> list[Any]:
         ) from error
     inside = {name for children in loaded["group_map"].values() for name in children}
     every = loaded["groups"] | loaded["tasks"]
-    return [item for name, item in every.items() if name not in inside]
+    return {name: item for name, item in every.items() if name not in inside}

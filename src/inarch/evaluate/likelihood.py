@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -80,6 +81,8 @@ class Likelihood(NamedTuple):
     joined: bool
     num_skipped: Mapping[str, int]
     """Why texts were left out, and how many."""
+    made: Mapping[str, Any] = {}
+    """Versions, format of the weights, device."""
 
     def numbers(self, *, per_token: bool = True) -> dict[str, object]:
         """Return what ``--json`` prints; None for what does not apply or is beyond a float.
@@ -135,13 +138,19 @@ class Likelihood(NamedTuple):
                 ),
                 model,
                 tuple(_prompt_score(text, unit, size) for text in self.texts),
+                self.numbers(per_token=unit == "token"),
+                self.made,
             )
             for unit, size in (units | {"token": 1.0}).items()
         }
 
 
 def score_texts(
-    model: Any, hf: Any, texts: Sequence[Text], settings: LikelihoodSettings
+    model: Any,
+    hf: Any,
+    texts: Sequence[Text],
+    settings: LikelihoodSettings,
+    journal: Path | None = None,
 ) -> Likelihood:
     """Return how surprised a model is by texts.
 
@@ -150,6 +159,7 @@ def score_texts(
         hf: Its Hugging Face tokenizer.
         texts: From `read_texts`.
         settings: With a window.
+        journal: File that keeps what is scored; see `summed_logps`.
 
     Raises:
         SettingsError: The stride is longer than the window, or has no effect.
@@ -168,7 +178,8 @@ def score_texts(
     ]
     with track("scoring texts", len(rows), "windows") as advance:
         found = [
-            float(sums_K[0]) for sums_K in summed_logps(model, rows, settings.batch_tokens, advance)
+            float(sums_K[0])
+            for sums_K in summed_logps(model, rows, settings.batch_tokens, advance, journal)
         ]
     if settings.joined:
         scores = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
+import transformers
 from transformers import AutoConfig
 
 from inarch.errors import SettingsError
@@ -16,13 +19,16 @@ from inarch.evaluate.likelihood import (
     DEFAULT_WINDOW,
     Likelihood,
     LikelihoodSettings,
+    TextScore,
     check,
     score_texts,
 )
-from inarch.evaluate.protocol import OTHER_TOKENS, save_results
-from inarch.io.files import digest_file
-from inarch.io.models import DTYPES, load_model, max_positions, pick_device
+from inarch.evaluate.protocol import OTHER_TOKENS, made_of, save_results
+from inarch.io.files import digest_file, write_json
+from inarch.io.models import DTYPES, digest_model, load_model, max_positions, pick_device
+from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
+from inarch.settings import Settings, to_dict
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +67,11 @@ def run(
             of them takes where none is set.
         text: See `read_texts`.
         settings: How texts are cut, and how models run.
-        out: Folder for results to compare, by unit and model.
+        out: Folder for results to compare, by unit and model. A killed run is gone on with.
 
     Raises:
-        SettingsError: A window is too long for a model, or perplexity per token, all that joined
-            texts give, does not compare.
+        SettingsError: The folder holds scores of a model with other settings, a window is too long
+            for a model, or perplexity per token, all that joined texts give, does not compare.
         DataError: The file is no text.
         WeightsError: There is no such model.
     """
@@ -75,16 +81,18 @@ def run(
         logger.warning("%s: left out: %s", text, _counts(skipped))
     settings = settings.model_copy(update={"window": _window(models, settings)})
     check(settings)
-    device = pick_device(settings.device)
-    data = f"{text.name} {digest_file(text)}"
     found: dict[str, Likelihood] = {}
     for name, path in zip(names_of(models), models, strict=True):
-        hf = load_tokenizer(path).hf
-        model = load_model(path, dtype=DTYPES.get(settings.dtype), device=device)
-        one = score_texts(model, hf, texts, settings)
-        found[name] = one._replace(num_skipped=dict(skipped + Counter(one.num_skipped)))
-        del model
+
+        def score(journal: Path | None = None, path: str = path) -> Likelihood:
+            model, hf = load_for(path, settings.dtype, settings.device)
+            one = score_texts(model, hf, texts, settings, journal)
+            skips = dict(skipped + Counter(one.num_skipped))
+            return one._replace(num_skipped=skips, made=made_with(model, {"text": text}))
+
+        found[name] = score() if out is None else _kept(score, settings, (name, path, text), out)
         _check_tokens(found, settings)
+        data = f"{text.name} {digest_file(text)}"
         for unit, result in found[name].results(name, data).items():
             if out is not None:
                 save_results(out / unit, [result])
@@ -92,6 +100,61 @@ def run(
     if not same:
         logger.warning("perplexity per token is left out: %s", OTHER_TOKENS)
     return Scored(found, same)
+
+
+def _kept(
+    score: Callable[[Path], Likelihood],
+    settings: LikelihoodRun,
+    what: tuple[str, str, Path],
+    out: Path,
+) -> Likelihood:
+    """Return a model's scores, those of an earlier run in the folder if it was whole."""
+    name, path, text = what
+    inputs = {"model": digest_model(path), "text": digest_file(text)}
+    own = result_settings(settings)
+    with stage(run_folder(out, "texts", name), "evaluate likelihood", own, inputs) as opened:
+        scores = opened.folder / "scores.json"
+        if opened.done:
+            logger.info("%s is complete; nothing to do", opened.folder)
+        else:
+            write_json(scores, score(opened.folder / "windows.jsonl")._asdict())
+    content = json.loads(scores.read_text(encoding="utf-8"))
+    return Likelihood(**content | {"texts": tuple(TextScore(*row) for row in content["texts"])})
+
+
+# ------------------------------------------------------------------- shared with evaluate_tasks
+
+
+def run_folder(out: Path, task: str, model: str) -> Path:
+    """Return the folder of the run of one model on one task."""
+    return out / "runs" / task.replace("/", "-") / (model.replace("/", "-").strip(".") or "model")
+
+
+def result_settings(settings: Settings) -> dict[str, object]:
+    """Return the settings that decide the result; a run may go on with others changed."""
+    own: dict[str, object] = to_dict(settings)
+    return {name: value for name, value in own.items() if name not in _COSTS_ONLY}
+
+
+_COSTS_ONLY = ("batch_tokens", "batch_size", "device")
+
+
+def load_for(path: str, dtype: str, device: str) -> tuple[Any, Any]:
+    """Return a model, in evaluation mode on its device, and its Hugging Face tokenizer."""
+    hf = load_tokenizer(path).hf
+    return load_model(path, dtype=DTYPES.get(dtype), device=pick_device(device)), hf
+
+
+def made_with(model: Any, files: Mapping[str, Path | None], **more: object) -> dict[str, Any]:
+    """Return how a result came about: versions, format of the weights, device, files."""
+    return made_of(
+        files,
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        **more,
+    )
 
 
 def _check_tokens(found: dict[str, Likelihood], settings: LikelihoodRun) -> None:
@@ -103,7 +166,7 @@ def _check_tokens(found: dict[str, Likelihood], settings: LikelihoodRun) -> None
 
 def _window(models: Sequence[str], settings: LikelihoodRun) -> int:
     """Return the window that is asked for, or the longest that all models take."""
-    limits = {path: limit for path in models if (limit := _positions(path)) is not None}
+    limits = {path: limit for path in models if (limit := positions_of(path)) is not None}
     least = min(limits.values(), default=None)
     if settings.window is None:
         at_most = [DEFAULT_WINDOW] if settings.joined or least is None else []
@@ -117,7 +180,8 @@ def _window(models: Sequence[str], settings: LikelihoodRun) -> int:
     return settings.window
 
 
-def _positions(path: str) -> int | None:
+def positions_of(path: str) -> int | None:
+    """Return how many tokens a model's rows may have; None where its config sets no limit."""
     try:
         config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError):
