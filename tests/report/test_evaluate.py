@@ -130,6 +130,22 @@ def test_losses_are_best_when_low(evaluated, page):
     assert words[-2:] == ["0", "3"]
 
 
+def test_mt_bench_in_pairs_is_in_percent(evaluated, page):
+    record = MT_BENCH.model_copy(update={"baseline": "base", "score": "turns won, in percent"})
+    found = page(
+        evaluated(x=[ratings("a", 75, 25, record=record), ratings("b", 0, 0, record=record)])
+    )
+    assert "MT-Bench in pairs, judged by gpt-4" in found.text
+    assert "a has the highest score: 50.0% (25.0 to 75.0)." in found.text
+    assert "The baseline itself gets 50." in found.text
+    assert "turn 1" not in found.text
+    svg = figure(found, "Score, %, with 95 % intervals")
+    # From 0, as there is nothing below it, to 75 and half a tenth: 6 + 308 * 50 / 78.75.
+    assert [e.get("x1") for e in svg.iter("line") if e.get("class") == "zero"] == ["201.6", "201.6"]
+    bars = figure(found, "b")
+    assert ["".join(t.itertext()) for t in bars.iter("text")][-2:] == ["0", "100"]
+
+
 def test_other_protocols_are_never_mixed(evaluated, page):
     other = MT_BENCH.model_copy(update={"judge": "gpt-4o", "references": "new"})
     found = page(
@@ -367,7 +383,8 @@ def test_agreement_needs_the_same_answers(evaluated, page):
 
 def test_the_canary_is_no_model(evaluated, page):
     assert OURS == CANARY
-    found = page(evaluated(x=[random_result("m", 0, 50), random_result(CANARY, 1, 90)]))
+    rows = [random_result("m", 0, 50), random_result(CANARY, 1, 90)]
+    found = page(evaluated(x=rows, y=rows[1:]))
     assert "m: win rate" in found.text
     assert CANARY not in found.text
 

@@ -106,8 +106,9 @@ def test_no_ring_without_control_and_no_line_without_baseline():
     assert [w for w, x, _ in words(body) if x == "22"] == ["s", "a"]
 
 
-def test_numbers_of_points_do_not_touch():
-    points = [Point(f"m{n}", 1000.0 + 20 * n, 50.0 + 3 * (n % 2), None) for n in range(6)]
+@pytest.mark.parametrize("apart", [0.0, 20.0])
+def test_numbers_of_points_do_not_touch(apart):
+    points = [Point(f"m{n}", 1000.0 + apart * n, 50.0 + 3 * (n % 2), None) for n in range(6)]
     body = parse(over_length(WHAT, points, Axes("s", "c", (0.0, 100.0), 1000.0)))
     places = [(float(x), float(y)) for w, x, y in words(body) if w in set("123456") and x != "4"]
     assert len(places) == 6

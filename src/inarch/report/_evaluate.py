@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from inarch.evaluate.leaderboard import Leaderboard, leaderboards
@@ -38,10 +38,9 @@ def evaluate_page(folder: Path, paths: Sequence[Path]) -> Page:
     Raises:
         DataError: A result cannot be read.
     """
-    results = [load_result(path) for path in paths]
-    places = [path.relative_to(folder).as_posix() for path in paths]
-    own = [result for result in _told_apart(results, places) if result.model != CANARY]
-    boards = leaderboards(own or results)
+    results = {path.relative_to(folder).as_posix(): load_result(path) for path in paths}
+    models = {place: one for place, one in results.items() if one.model != CANARY}
+    boards = leaderboards(_told_apart(models or results))
     titles = _titles(boards)
     parts: list[Part] = _overview(boards, titles) if len(boards) > 1 else []
     for number, (board, title) in enumerate(zip(boards, titles, strict=True)):
@@ -49,7 +48,8 @@ def evaluate_page(folder: Path, paths: Sequence[Path]) -> Page:
         parts += board_parts(board)
     if (folder / JUDGING).is_file():
         parts += trust_parts(read_json(folder / JUDGING))
-    return Page(f"Evaluation: {folder.resolve().name}", [*parts, *judges_parts(results)])
+    parts += judges_parts(list(results.values()))
+    return Page(f"Evaluation: {folder.resolve().name}", parts)
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:
@@ -65,13 +65,13 @@ def _start(path: Path) -> str:
         return file.read(100)
 
 
-def _told_apart(results: Sequence[Result], places: Sequence[str]) -> list[Result]:
+def _told_apart(results: Mapping[str, Result]) -> list[Result]:
     """Return the results, a model with the place of its file where one protocol has it twice."""
-    keys = [(result.protocol.model_dump_json(), result.model) for result in results]
-    times = Counter(keys)
+    keys = {place: (one.protocol.model_dump_json(), one.model) for place, one in results.items()}
+    times = Counter(keys.values())
     return [
-        result._replace(model=f"{result.model} ({place})") if times[key] > 1 else result
-        for result, place, key in zip(results, places, keys, strict=True)
+        one._replace(model=f"{one.model} ({place})") if times[keys[place]] > 1 else one
+        for place, one in results.items()
     ]
 
 

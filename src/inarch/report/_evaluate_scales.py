@@ -56,15 +56,24 @@ _SCALES = {
 }
 
 
+_PAIRS = Scale("MT-Bench in pairs", "score", "%", 1, _WON, 50.0)
+"""MT-Bench where a judge chooses between a model and a baseline."""
+
+
 def scale_of(protocol: ProtocolRecord) -> Scale:
     """Return the scale of a record's scores."""
-    scale = _SCALES[protocol.benchmark]
+    scale = _known(protocol)
     return scale if scale.name else scale._replace(name=protocol.score.split(";")[0])
+
+
+def _known(protocol: ProtocolRecord) -> Scale:
+    pairs = protocol.benchmark == "mt_bench" and protocol.baseline
+    return _PAIRS if pairs else _SCALES[protocol.benchmark]
 
 
 def title_of(protocol: ProtocolRecord) -> str:
     """Return what a leaderboard is called."""
-    scale = _SCALES[protocol.benchmark]
+    scale = _known(protocol)
     if not scale.name:
         data = protocol.data.split(" ")[0].rstrip(",")
         return ": ".join(filter(None, [scale.benchmark, data, scale_of(protocol).score]))
@@ -108,7 +117,7 @@ def official(result: Result) -> dict[str, str]:
     if result.protocol.benchmark == "alpaca_eval2":
         discrete = number(told, "discrete_win_rate")
         return {"discrete, %": "–" if discrete is None else f"{discrete:.1f}"}
-    if result.protocol.benchmark == "mt_bench":
+    if result.protocol.benchmark == "mt_bench" and not result.protocol.baseline:
         turns = (number(told, f"turn_{turn}") for turn in (1, 2))
         return {
             f"turn {turn}": "–" if value is None else f"{value:.2f}"
