@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 GAMED = "preference,index,std_delta_len,instruction_difficulty,not_gamed_baseline,model\n"
 NUMBERS = "row,idx805,len_1,len_2,preference\n"
 

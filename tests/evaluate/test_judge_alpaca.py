@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.alpaca_sets import PROMPT, golden, instructions, questions, write_prompt, write_rows
 
-from inarch.errors import DataError, MissingExtra, SettingsError
+from inarch.errors import DataError, SettingsError
 from inarch.evaluate import judge_prompts, official
 from inarch.evaluate.alpaca import ANNOTATOR, BASELINE, is_swapped
 from inarch.evaluate.alpaca_files import read_annotations
@@ -508,8 +508,3 @@ def test_what_was_fetched_is_used_where_it_fits(tmp_path, eval_data, monkeypatch
     assert 0 < lc_of(6, c=2.5) < 100
     assert lc_of(4) is None
     assert "length control needs 5 preferences" in caplog.text
-    monkeypatch.setattr("inarch.evaluate.judge_alpaca.find_spec", lambda name: None)
-    assert opened(tmp_path, few).gamed is None
-    with pytest.raises(MissingExtra, match="scikit-learn"):
-        opened(tmp_path, few, c=2.5)
-    assert opened(tmp_path, few, solver="exact").gamed is not None

@@ -1,14 +1,13 @@
 """Length control: the published numbers, regressions that miss them, scikit-learn's own CV."""
 
 import json
-import sys
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from inarch.errors import DataError, MissingExtra
+from inarch.errors import DataError
 from inarch.evaluate._logistic import sigmoid
 from inarch.evaluate.alpaca import Judged
 from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_leaderboard, read_weights
@@ -23,8 +22,6 @@ from inarch.evaluate.length_control import (
     make_design,
     predict,
 )
-
-linear_model = pytest.importorskip("sklearn.linear_model")
 
 
 class Golden(NamedTuple):
@@ -267,6 +264,7 @@ def test_a_wrong_penalty_or_intercept_misses(golden, change, lands):
 
 
 def regression(c, **change):
+    linear_model = pytest.importorskip("sklearn.linear_model")
     usual = {"solver": "liblinear", "l1_ratio": 1, "fit_intercept": False, "random_state": 123}
     return linear_model.LogisticRegression(C=c, tol=1e-4, **(usual | change))
 
@@ -421,11 +419,3 @@ def test_what_does_not_fit_the_gamed_file_is_named():
     few = judged._replace(preference_N=np.where(np.arange(40) < 4, 1.5, np.nan))
     with pytest.raises(DataError, match="found 4 rows with a preference"):
         make_design(few, gamed)
-
-
-def test_without_scikit_learn_the_exact_solver_is_left(monkeypatch):
-    judged, gamed = made_up()
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingExtra, match=r"inarch\[evaluate\].*exact"):
-        length_controlled(judged, gamed, LengthControlSettings(c=1))
-    assert length_controlled(judged, gamed, LengthControlSettings(c=1, solver="exact"))

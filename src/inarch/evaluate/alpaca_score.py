@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,10 +86,9 @@ def score_alpaca(
 
     Raises:
         DataError: A file is wrong; the row is named.
-        MissingExtra: The solver is liblinear and scikit-learn is not installed.
     """
     judged = read_judged(files.annotations, model)
-    if files.gamed is None and _knows(judged, settings):
+    if files.gamed is None and _knows(judged):
         files = files._replace(gamed=fetched_gamed())
     found = score_judged(judged, settings, files.gamed, files.weights, draws)
     made = made_of(files._asdict(), **found.result.made)
@@ -108,7 +106,6 @@ def score_judged(
 
     Raises:
         DataError: There is no preference, or a file is wrong; the row is named.
-        MissingExtra: The solver is liblinear and scikit-learn is not installed.
     """
     rate = win_rate(judged)
     whole = NUM_INSTRUCTIONS if all(map(is_of_set, judged.prompts)) else None
@@ -151,14 +148,13 @@ def fetched_gamed() -> Path:
     return path
 
 
-def _knows(judged: Judged, settings: LengthControlSettings) -> bool:
+def _knows(judged: Judged) -> bool:
     """Return whether the official gamed rows are fetched, and are of these judgments' set."""
     return (
         is_fetched(GAMED)
         and all(map(is_of_set, judged.prompts))
         and judged.baseline == BASELINE
         and int(np.isfinite(judged.preference_N).sum()) >= NUM_FOLDS
-        and (settings.solver == "exact" or find_spec("sklearn") is not None)
     )
 
 

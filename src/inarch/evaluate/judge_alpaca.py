@@ -17,14 +17,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
 from inarch import __version__
-from inarch.errors import DataError, MissingExtra, SettingsError
+from inarch.errors import DataError, SettingsError
 from inarch.evaluate import official
 from inarch.evaluate._alpaca_index import index_of
 from inarch.evaluate.alpaca import ANNOTATOR, BASELINE, is_swapped, preference
@@ -300,12 +299,6 @@ def _gamed(
             )
         return None
     if not asked and not (baseline == BASELINE and official.is_fetched(GAMED)):
-        return None
-    if settings.solver == "liblinear" and find_spec("sklearn") is None:
-        missing = "length control needs scikit-learn: pip install 'inarch[evaluate]'; or set"
-        if asked:
-            raise MissingExtra(f"{missing} protocol.solver to exact")
-        logger.warning("%s protocol.solver to exact; left out", missing)
         return None
     found = official.find(GAMED, settings.gamed)
     read_gamed(found.path)

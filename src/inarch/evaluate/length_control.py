@@ -10,9 +10,9 @@ Source:  Dubois et al., "Length-Controlled AlpacaEval", arXiv:2404.04475; tatsu-
          metrics/glm_winrate.py, whose numbers this gives to the digit at the same strength C.
 Differs: difficulty belongs to the instruction; the package looks it up by the row's place in the
          file, which is another's where rows are missing (``align="position"`` does so too). The
-         folds that choose C are the same under every version of scikit-learn. ``solver="exact"``
-         does without scikit-learn and finds the optimum, up to 0.013 points from where liblinear
-         stops. The standard error that the package gives is that of predictions that have no noise;
+         folds that choose C are the same under every version of scikit-learn, which the package
+         needs. ``solver="exact"`` finds the optimum, up to 0.013 points from where liblinear stops.
+         The standard error that the package gives is that of predictions that have no noise;
          `bootstrap_error` is that of the win rate, and twice as large.
 Shapes:  N = the model's rows, G = gamed rows, R = rows of the regression, G + valid rows of N,
          D = draws;
@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from inarch.errors import DataError, MissingExtra
+from inarch.errors import DataError
+from inarch.evaluate._liblinear import fit_liblinear
 from inarch.evaluate._logistic import Penalty, fit_logistic, sigmoid
 from inarch.evaluate._resample import draw_counts
 from inarch.evaluate.alpaca import Judged, win_chances
@@ -42,6 +43,8 @@ GAMED_WEIGHT = 0.1
 STRENGTHS = tuple(float(c) for c in np.logspace(-4, 4, 10))
 """Values of C among which cross-validation chooses."""
 NUM_FOLDS = 5
+_SEED = 123
+"""Of liblinear's steps, in the package."""
 _TOGETHER = 250
 """Draws that are fitted at once: few enough that their rows stay in the processor's cache."""
 
@@ -66,7 +69,7 @@ class LengthControlSettings(Settings):
     align: Literal["instruction", "position"] = "instruction"
     """What a row's difficulty is looked up by; the package does it by position in the file."""
     solver: Literal["liblinear", "exact"] = "liblinear"
-    """liblinear is what published numbers are made with, and needs scikit-learn."""
+    """liblinear stops where the published numbers are from; the other goes on to the optimum."""
 
 
 class Design(NamedTuple):
@@ -100,7 +103,6 @@ def length_controlled(
 
     Raises:
         DataError: A row does not fit the gamed file, or too few rows have a preference.
-        MissingExtra: The solver is liblinear and scikit-learn is not installed.
     """
     if judged.is_baseline:
         return LengthControlled(50.0, 0.0, None, (0.0, 0.0, 0.0))
@@ -158,14 +160,7 @@ def fit(design: Design, c: float, solver: Literal["liblinear", "exact"]) -> Floa
         start_13, weight_1R = np.zeros((1, 3)), design.weight_R[None]
         rows = design.features_R3, design.chance_R
         return fit_logistic(*rows, weight_1R, Penalty(l1=1 / c), start_13)[0]
-    model = _liblinear(c)
-    # A soft label is two rows, one of each label; liblinear's path depends on their order.
-    num_rows = len(design.chance_R)
-    twice_R3 = np.concatenate([design.features_R3, design.features_R3])
-    labels_R = np.repeat([1, 0], num_rows)
-    chance_R = np.concatenate([design.chance_R, 1 - design.chance_R])
-    weight_R = chance_R * np.concatenate([design.weight_R, design.weight_R])
-    return np.asarray(model.fit(twice_R3, labels_R, sample_weight=weight_R).coef_[0])
+    return fit_liblinear(design.features_R3, design.chance_R, design.weight_R, c, seed=_SEED)
 
 
 def choose_c(design: Design, solver: Literal["liblinear", "exact"]) -> float:
@@ -245,18 +240,3 @@ def _held_out(design: Design, held_R: NDArray[np.bool_], c: float, solver: str) 
     truth_R = design.chance_R[held_R]
     loglik_R = truth_R * np.log(seen_R) + (1 - truth_R) * np.log(1 - seen_R)
     return float((design.weight_R[held_R] * loglik_R).mean())
-
-
-def _liblinear(c: float) -> Any:
-    try:
-        import sklearn
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise MissingExtra(
-            "the solver liblinear needs scikit-learn, which is not installed:"
-            " pip install 'inarch[evaluate]'; or set the solver to exact"
-        ) from None
-    new = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 8)
-    l1 = {"l1_ratio": 1} if new else {"penalty": "l1"}
-    common = {"solver": "liblinear", "fit_intercept": False, "random_state": 123, "tol": 1e-4}
-    return LogisticRegression(C=c, **l1, **common)
