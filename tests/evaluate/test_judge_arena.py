@@ -83,8 +83,12 @@ def test_each_category_has_its_prompt_and_its_baseline(tmp_path):
         ("Judge the art.", "<U>ask a<A>poem<B>mine<E>"),
         ("Judge them.", "<U>ask b<A>code<B>mine<E>"),
     ]
-    only = opened(protocol(tmp_path, V2, questions[1:], {"b": "code"}, categories=["hard_prompt"]))
+    given = protocol(tmp_path, V2, questions, {"a": "poem", "b": "code"})
+    hard = {"hard_prompt": given["baselines"]["hard_prompt"]}
+    only = opened(given | {"baselines": hard, "categories": ["hard_prompt"]})
     assert [question.id for question in only.questions] == ["b"]
+    with pytest.raises(DataError, match="a baseline for the category 'creative_writing', and"):
+        opened(given | {"categories": ["hard_prompt"]})  # one of the two has no effect
 
 
 def test_how_judges_and_models_are_asked(tmp_path):
