@@ -57,7 +57,7 @@ def tag(
         typer.Option("--format", help="Of the lines. Default: by the file's name or first line."),
     ] = "auto",
 ) -> None:
-    """Print the toxic spans of texts, one JSON object per text, as they come."""
+    """Print the toxic spans of texts, one JSON object per text, in order; reads 2,048 ahead."""
     from inarch.flows import spans_tag as flow
 
     settings = flow.TagSettings(
