@@ -125,6 +125,9 @@ def test_losses_are_best_when_low(evaluated, page):
     assert "Likelihood: t.txt: bits per byte" in found.text
     assert found.row("Scores", "a")[-1] == "−1.0000 (−1.0000 to −1.0000)"
     assert "baseline itself" not in found.text
+    # a has 2 and 2.5, b 1 and 1.5: the ticks of b stand at its own bars.
+    best = [e.get("x1") for e in figure(found, "a").iter("line") if e.get("class") == "mean best"]
+    assert best == ["158", "185"]  # 104 + 54 and 104 + 81, of 162 for 3
     # The bars end at a round number above all intervals: ticks of 2.5 are 0, 1, 2, 3.
     words = ["".join(t.itertext()) for t in figure(found, "a").iter("text")]
     assert words[-2:] == ["0", "3"]

@@ -26,6 +26,7 @@ from inarch.evaluate._resample import (
 )
 from inarch.evaluate.compare import Difference
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, mean_score
+from inarch.io.progress import track
 
 _FEWEST = 20
 """Prompts of a bin of lengths; with fewer an interval says nothing."""
@@ -74,7 +75,12 @@ def leaderboards(results: Sequence[Result]) -> list[Leaderboard]:
     found: dict[str, list[Result]] = {}
     for result in results:
         found.setdefault(result.protocol.model_dump_json(), []).append(result)
-    return [_leaderboard(some) for some in found.values()]
+    boards = []
+    with track("leaderboards", len(results), "models") as advance:
+        for some in found.values():
+            boards.append(_leaderboard(some))
+            advance(len(some))
+    return boards
 
 
 def less_is_better(protocol: ProtocolRecord) -> bool:
