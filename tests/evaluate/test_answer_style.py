@@ -95,7 +95,8 @@ def test_against_a_reading_line_by_line():
         ("a" * 17, 3),
         ("1234567", 3),  # three digits a token
         ("x = y\n\n  z", 6),  # x, =, y, both line breaks, one space, the other with z
-        ("привет", 2),  # four letters of another alphabet a token
+        ("приветик", 2),  # four letters of another alphabet a token
+        ("приветики", 3),
         ("你好世界你好世界你好", 8),  # 0.8 an ideograph
         ("🌱🌱", 2),
         ("...!?", 1),

@@ -121,7 +121,7 @@ def test_published_questions_with_their_references(eval_data):
 
 def test_a_baseline_answers_every_question():
     questions = (Question("a", "", ("x",)), Question("b", "", ("y",)))
-    found = with_baseline(questions, "gpt", {"b": ("B",), "a": ("A",), "c": ("C",)})
+    found = with_baseline(questions, "gpt", {"b": ("B", "2"), "a": ("A",), "c": ("C",)})
     assert found == (
         Question("a", "", ("x",), "A", "gpt"),
         Question("b", "", ("y",), "B", "gpt"),
