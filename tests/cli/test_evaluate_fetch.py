@@ -91,6 +91,9 @@ def test_alpaca_takes_what_is_fetched_and_says_so(inarch_says, source, annotatio
         _, printed, said = inarch_says(*annotations, *more)
         assert json.loads(printed) == expected
         assert "controlled by" in " ".join(said.split())
+    own.write_text(GAMED.replace("0.1,0,", "0.9,0,"))
+    given = json.loads(inarch_says(*annotations, "--gamed", own)[1])
+    assert given["lc_win_rate"] != expected["lc_win_rate"]
     (tmp_path / "cache/alpaca_eval2/df_gamed.csv").write_text(GAMED[:-1])
     code, _, said = inarch_says(*annotations)
     assert code == 2
