@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError
+from inarch.evaluate._resample import draw_counts
 from inarch.evaluate.agreement import (
     agreement,
     cohen_kappa,
@@ -51,7 +52,7 @@ def test_winners_by_hand():
 
 
 def test_the_middle_is_a_tie_but_for_rounding():
-    a, b = result([100 * (0.1 + 0.2 + 0.2), 50.001]), result([50.0, 50.001])
+    a, b = result([50 + 1e-12, 50.001]), result([50.0, 50.001])
     assert agreement(a, b).table == ((0, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
@@ -112,6 +113,38 @@ def test_models_are_pooled_and_a_prompt_is_drawn_with_all_of_them():
     ]
     narrow = pooled_agreement(apart)
     assert (narrow.kappa_upper - narrow.kappa_lower) / (one.kappa_upper - one.kappa_lower) < 0.75
+
+
+def test_the_bounds_of_kappa_draw_by_draw():
+    """Each draw again, verdict by verdict; the models' prompts stand in another order."""
+    random = np.random.default_rng(1)
+    names = [f"q{i}" for i in range(12)]
+    verdicts = random.choice([0, 50, 100], size=(2, 2, 12))
+    orders = names, names[::-1]
+    pair = [
+        (result(one, m, order), result(other, m, order, judge="k"))
+        for (one, other), m, order in zip(verdicts, "mn", orders, strict=True)
+    ]
+    kappas = []
+    for counts in draw_counts(12):
+        drawn = [
+            (one, other)
+            for count, name in zip(counts, names, strict=True)
+            for a, b in pair
+            for row, twin in zip(a.scores, b.scores, strict=True)
+            if row.prompt == name
+            for one, other in [(row.score, twin.score)] * int(count)
+        ]
+        ones, others = zip(*drawn, strict=True)
+        agreed = np.mean(np.equal(ones, others))
+        chance = sum(
+            np.mean(np.equal(ones, x)) * np.mean(np.equal(others, x)) for x in (0, 50, 100)
+        )
+        kappas.append((agreed - chance) / (1 - chance))
+    found = pooled_agreement(pair)
+    assert (found.kappa_lower, found.kappa_upper) == pytest.approx(
+        tuple(np.quantile(kappas, [0.025, 0.975]))
+    )
 
 
 def test_what_cannot_agree_is_refused():
