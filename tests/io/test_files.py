@@ -1,6 +1,7 @@
 """Files: whole or absent, told apart by content, and lines that survive a kill."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from inarch.io.files import (
     digest_folder,
     read_metrics,
     write_atomic,
+    write_json,
+    write_jsonl,
 )
 
 
@@ -137,3 +140,13 @@ class TestMetrics:
         (tmp_path / "m.jsonl").write_text('{"step": 0}\nnonsense\n{"step": 2}\n')
         with pytest.raises(DataError, match=r"m\.jsonl:2: this line is no JSON"):
             read_metrics(tmp_path / "m.jsonl")
+
+
+def test_json_keeps_all_characters_and_escapes_halves_of_pairs(tmp_path):
+    rows = [{"a": "Ü 猫 🦙"}, "\ud83e", 1.5]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    lines = (tmp_path / "rows.jsonl").read_bytes().decode().split("\n")
+    assert lines == ['{"a": "Ü 猫 🦙"}', '"\\ud83e"', "1.5", ""]
+    assert [json.loads(line) for line in lines[:3]] == rows
+    write_json(tmp_path / "whole.json", rows)
+    assert json.loads((tmp_path / "whole.json").read_text(encoding="utf-8")) == rows

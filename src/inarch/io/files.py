@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from inarch.errors import DataError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -48,7 +50,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file; see `write_atomic`."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> None:
+    """Write a JSON file of one line per row; see `write_atomic`."""
+    write_text(path, "".join(f"{as_json(row)}\n" for row in rows))
+
+
+def as_json(content: object, indent: int | None = None) -> str:
+    """Return JSON that people can read, and that has UTF-8: half of a surrogate pair is escaped."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def make_folder(path: Path) -> None:
