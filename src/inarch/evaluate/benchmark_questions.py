@@ -1,8 +1,8 @@
-"""The questions of published benchmarks, and models' answers to them, in the official shapes.
+"""The questions of published benchmarks, read from official files and those of the same shapes.
 
-Source:  the files of tatsu-lab/alpaca_eval (``alpaca_eval_gpt4_baseline.json``, ``outputs.json``),
-         lmarena/arena-hard-auto (``question.jsonl``, ``model_answer``; v0.1 at 0489bf3, v2 at
-         196f6b8) and lm-sys/FastChat (``question.jsonl``, ``model_answer``, ``reference_answer``).
+Source:  tatsu-lab/alpaca_eval (``alpaca_eval_gpt4_baseline.json``), lmarena/arena-hard-auto
+         (``question.jsonl``; v0.1 at 0489bf3, v2 at 196f6b8), lm-sys/FastChat
+         (``question.jsonl``).
 """
 
 from __future__ import annotations
