@@ -178,7 +178,7 @@ def _question(task: TaskSettings, number: int, where: str, row: Any) -> Question
         if not texts or not all(isinstance(text, str | int | float) for text in texts):
             raise DataError(f"{where}: answer: found {answer!r:.80}; expected a text, or some")
         made = made._replace(answers=tuple(str(text) for text in texts))
-    for text in (made.prompt, *made.choices):
+    for text in (made.prompt, *made.choices, *made.answers):
         if any("\ud800" <= c <= "\udfff" for c in text):
             raise DataError(f"{where}: holds half of a surrogate pair, which has no UTF-8; drop it")
     return made

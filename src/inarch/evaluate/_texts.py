@@ -74,8 +74,8 @@ def read_texts(path: Path) -> tuple[list[Text], Counter[str]]:
 
 def _text(where: str, row: Any) -> Text:
     if not isinstance(row, Mapping) or not isinstance(row.get("text"), str):
-        found = sorted(row) if isinstance(row, Mapping) else type(row).__name__
-        raise DataError(f"{where}: found {found}; expected an object with a string `text`")
+        found = row if isinstance(row, Mapping) else type(row).__name__
+        raise DataError(f"{where}: found {found!s:.80}; expected an object with a string `text`")
     original = row.get("original", row["text"])
     if not isinstance(original, str):
         raise DataError(f"{where}: original: found {original!r:.80}; expected a text")

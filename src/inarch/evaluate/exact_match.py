@@ -10,6 +10,7 @@ Shapes:  B = rows of a batch, T = tokens.
 
 from __future__ import annotations
 
+import logging
 import re
 import string
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from inarch.evaluate._questions import Question, WriteForm
 from inarch.evaluate._reader import Reader
 from inarch.evaluate._texts import Ids, encode
 from inarch.io.progress import track
+
+logger = logging.getLogger(__name__)
 
 _LOOK_BACK = 2
 """Tokens that a stop text may take more than written alone; one in still more ends no answer, which
@@ -60,9 +63,11 @@ def write(reader: Reader, questions: Sequence[Question], form: WriteForm) -> lis
             f" {reader.window} tokens; expected fewer, as a prompt must fit in front"
         )
     pattern = _compiled(form.regex)
-    prompts = [
-        ids[-room:] for ids in encode(reader.hf, [question.prompt for question in questions])
-    ]
+    whole = encode(reader.hf, [question.prompt for question in questions])
+    prompts = [ids[-room:] for ids in whole]
+    num_cut = sum(len(ids) > room for ids in whole)
+    if num_cut:
+        logger.warning("%d prompts are cut at their begin to fit into %d tokens", num_cut, room)
     for question, ids in zip(questions, prompts, strict=True):
         if not len(ids):
             raise DataError(f"{question.where}: the prompt has no token; expected at least one")
