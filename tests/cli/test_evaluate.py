@@ -261,6 +261,23 @@ def test_arena_without_categories(arena, inarch_says):
     assert "the file has no categories; leave --category out" in " ".join(said.split())
 
 
+def test_compare_with_the_gamed_rows_that_were_fetched(
+    alpaca, shared_data, inarch_says, monkeypatch, tmp_path
+):
+    official = shared_data / "eval/alpaca_eval2/df_gamed.csv"
+    if not official.is_file():
+        pytest.skip(f"needs {official}, which is absent")
+    for model in ("x", "y"):
+        inarch_says("evaluate", *alpaca[:3], "--model", model, "--out", tmp_path)
+    given = ("evaluate", "compare", tmp_path / "x.json", tmp_path / "y.json", "--c", "2", "--json")
+    (tmp_path / "cache/alpaca_eval2").mkdir(parents=True)
+    (tmp_path / "cache/alpaca_eval2/df_gamed.csv").write_bytes(official.read_bytes())
+    monkeypatch.setenv("INARCH_CACHE", str(tmp_path / "cache"))
+    code, printed, said = inarch_says(*given)
+    assert code == 0, said
+    assert json.loads(printed)["length_controlled"]["c"] == [2, 2]
+
+
 def test_battles_without_a_baseline(inarch_says, tmp_path):
     path = tmp_path / "battles.jsonl"
     keys = ("question_id", "model_a", "model_b", "winner")

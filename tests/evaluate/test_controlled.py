@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError
+from inarch.evaluate.alpaca import BASELINE
 from inarch.evaluate.arena import ArenaSettings
 from inarch.evaluate.arena_files import read_battles, read_styles
 from inarch.evaluate.arena_style import Style, score_with_style
 from inarch.evaluate.compare import CompareSettings, compare_all
 from inarch.evaluate.controlled import (
     LengthControl,
+    has_lengths,
     length_controlled_difference,
     style_controlled_difference,
 )
@@ -164,6 +166,19 @@ def test_what_has_no_lengths_or_other_instructions_is_refused():
     other = whole._replace(protocol=whole.protocol.model_copy(update={"benchmark": "arena_hard"}))
     with pytest.raises(DataError, match="found a result of arena_hard; gamed rows are for"):
         length_controlled_difference(other, other, control)
+
+
+def test_which_results_the_official_gamed_rows_fit():
+    whole = result(made_up(0)[0])
+    fits = whole._replace(protocol=whole.protocol.model_copy(update={"baseline": BASELINE}))
+    assert has_lengths(fits)
+    assert not has_lengths(whole)
+    assert not has_lengths(fits._replace(scores=fits.scores[:4]))
+    for change in ({"prompt": "x"}, {"length": None}, {"baseline_length": None}):
+        rows = (fits.scores[0]._replace(**change), *fits.scores[1:])
+        assert not has_lengths(fits._replace(scores=rows))
+    other = fits.protocol.model_copy(update={"benchmark": "arena_hard"})
+    assert not has_lengths(fits._replace(protocol=other))
 
 
 # ------------------------------------------------------------------------------ style

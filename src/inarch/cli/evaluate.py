@@ -287,7 +287,7 @@ def compare(  # noqa: PLR0913  (a flag each)
     ] = False,
     gamed: Annotated[
         Path | None,
-        typer.Option("--gamed", help="df_gamed.csv: AlpacaEval's lengths held equal, too."),
+        typer.Option("--gamed", help="df_gamed.csv, for length control; default: as fetched."),
     ] = None,
     c: Annotated[
         str, typer.Option("--c", metavar="VALUE|cv", help="Strength C of length control.")
@@ -302,12 +302,17 @@ def compare(  # noqa: PLR0913  (a flag each)
     """How much better A is than B on the same prompts, with an interval, per category."""
     from inarch.cli.show_evaluate import show_comparison
     from inarch.evaluate.alpaca_files import read_gamed
+    from inarch.evaluate.alpaca_score import GAMED, fetched_gamed
     from inarch.evaluate.compare import CompareSettings, compare_all
-    from inarch.evaluate.controlled import LengthControl
+    from inarch.evaluate.controlled import LengthControl, has_lengths
     from inarch.evaluate.length_control import LengthControlSettings
+    from inarch.evaluate.official import is_fetched
     from inarch.evaluate.protocol import load_result
     from inarch.settings import validate
 
+    results = [load_result(path) for path in (a, *b)]
+    if gamed is None and is_fetched(GAMED) and all(map(has_lengths, results)):
+        gamed = fetched_gamed()
     if gamed is None and (c != "cv" or solver != "liblinear"):
         raise SettingsError("--c and --solver have no effect without --gamed; give it, too")
     given = {

@@ -25,10 +25,11 @@ from inarch.evaluate._resample import (
     draws_p_value,
     percentiles,
 )
-from inarch.evaluate.alpaca import Judged
+from inarch.evaluate.alpaca import BASELINE, Judged
 from inarch.evaluate.arena import ArenaSettings, Battles
 from inarch.evaluate.arena_style import Style, fit_with_style
 from inarch.evaluate.length_control import (
+    NUM_FOLDS,
     Gamed,
     LengthControlled,
     LengthControlSettings,
@@ -68,6 +69,17 @@ class LengthControl(NamedTuple):
 
     gamed: Gamed
     settings: LengthControlSettings
+
+
+def has_lengths(result: Result) -> bool:
+    """Tell whether the official gamed rows are of a result's set, and it can be fitted to them."""
+    return (
+        result.protocol.benchmark == "alpaca_eval2"
+        and result.protocol.baseline == BASELINE
+        and len(result.scores) >= NUM_FOLDS
+        and all(instruction_index(row.prompt) >= 0 for row in result.scores)
+        and all(None not in (row.length, row.baseline_length) for row in result.scores)
+    )
 
 
 def length_controlled_difference(
