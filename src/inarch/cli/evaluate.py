@@ -323,7 +323,7 @@ def compare(  # noqa: PLR0913  (a flag each)
     lengths = {"c": _number_or_cv(c), "solver": solver}
     fit = validate(LengthControlSettings, lengths, "--c, --solver")
     control = LengthControl(read_gamed(gamed), fit) if gamed else None
-    for found in compare_all(load_result(a), [load_result(path) for path in b], settings, control):
+    for found in compare_all(results[0], results[1:], settings, control):
         if as_json:
             typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
         else:
