@@ -124,6 +124,11 @@ def test_candidates_answer_and_a_judge_that_likes_length_prefers_the_longer(tmp_
     with serving(say) as fake:
         run = settings(given, fake.url, at(fake.url, "long"), at(fake.url, "short"))
         told = judge.run(run, tmp_path / "out")
+        # A constant answer changes nothing of what models are told.
+        again = judge.run(run.model_copy(update={"canary": True}), tmp_path / "other")
+        same = [row["judges"]["the-judge"]["style_controlled"] for row in (told, again)]
+        assert same[0] == same[1]
+        del fake.calls[24:]
         asked = [call for call in fake.calls if call["model"] == "the-judge"]
         answered = [call for call in fake.calls if call["model"] != "the-judge"]
         assert (len(asked), len(answered)) == (16, 8)
@@ -141,9 +146,15 @@ def test_candidates_answer_and_a_judge_that_likes_length_prefers_the_longer(tmp_
     for model in ("long", "short"):
         assert plain[model] == told_of(told, model)["summary"]
     style = by_command(
-        *("--battles", folder, "--style", folder / "model_answer", "--control", "length")
+        *("--battles", folder, "--style", folder / "model_answer", "--control", "style")
     )
-    assert set(style) == set(plain)
+    told_at_once = told["judges"]["the-judge"]["style_controlled"]
+    [shared] = told_at_once.values()
+    assert list(told_at_once) == ["all" if name == V01 else "hard_prompt"]
+    assert set(shared["coefficients"]) == {"length", "headers", "lists", "bolds"}
+    assert set(style) == set(plain) == set(shared["scores"])
+    for model, score in shared["scores"].items():
+        assert {key: style[model][key] for key in score} == score
 
 
 def test_a_model_of_the_run_is_whom_the_others_meet(tmp_path):

@@ -43,6 +43,7 @@ from inarch.evaluate.official import find
 from inarch.evaluate.protocol import ProtocolRecord, Result
 from inarch.io.endpoints import Reply
 from inarch.io.files import make_folder
+from inarch.io.progress import track
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
 
@@ -236,9 +237,24 @@ class ArenaBenchmark(Benchmark):
         rows = [row for one in judged for row in self.judgments(one)]
         battles = from_judgments(rows, self.version)
         found = {}
-        for category in dict.fromkeys(battles.categories):
-            found[category] = score_with_style(battles.of_category(category), styles, settings)
+        categories = dict.fromkeys(battles.categories)
+        with track("style held equal", len(categories), "categories") as advance:
+            for category in categories:
+                found[category] = score_with_style(battles.of_category(category), styles, settings)
+                advance(1)
         return found
+
+    def together(self, judged: Sequence[JudgedModel]) -> Mapping[str, Any]:
+        """Return the scores with style held equal, and what style is worth, by category."""
+        found = self.leaderboard(judged, ArenaSettings(control="style"))
+        told = {
+            category or "all": {
+                "scores": {model: score._asdict() for model, score in one.scores.items()},
+                "coefficients": dict(one.coefficients),
+            }
+            for category, one in found.items()
+        }
+        return {"style_controlled": told}
 
     def _words(self, replies: Sequence[Reply]) -> str:
         """Return all that a judge wrote in a game, as official files have it."""

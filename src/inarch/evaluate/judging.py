@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inarch.errors import SettingsError
 from inarch.evaluate.benchmark_questions import Question
@@ -97,7 +97,7 @@ class Benchmark(ABC):
         """Return models of the run whose answers the cases of the others need."""
         return ()
 
-    def meet(self, answered: Mapping[str, Dialogues]) -> None:
+    def meet(self, answered: Mapping[str, Dialogues]) -> None:  # noqa: B027  (most need nothing)
         """Take what cases need of the models' answers, before the first are made.
 
         Raises:
@@ -147,3 +147,11 @@ class Benchmark(ABC):
         Raises:
             DataError: No ruling has a value.
         """
+
+    def together(self, judged: Sequence[JudgedModel]) -> Mapping[str, Any]:
+        """Return what is to be told of models that depends on which there are, by what it is.
+
+        Args:
+            judged: All models that one judge gave a result, one at least.
+        """
+        return {}

@@ -86,6 +86,9 @@ def run(settings: JudgeRun, out: Path) -> Told:
             results[judge.name] = _results(fits[judge.name], judged, told["answers"])
             save_results(out / "results" / judge.name, list(results[judge.name].values()))
             told["judges"][judge.name] = _about(judge, judged, results[judge.name], out)
+            scored = [one for one in judged if one.model in results[judge.name].keys() - {CANARY}]
+            if scored:
+                told["judges"][judge.name] |= fits[judge.name].together(scored)
         told |= _together(results, out)
         write_json(out / JUDGING, told)
     if not any(results.values()):
