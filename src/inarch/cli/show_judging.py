@@ -36,6 +36,23 @@ def _scores(title: str, about: Mapping[str, Any]) -> None:
         for model, row in about["models"].items()
     }
     _table(title, counted)
+    for category, rows in _by_category(counted).items():
+        _table(category, rows)
+    for category, found in about.get("style_controlled", {}).items():
+        _table(f"{category}, style held equal", found["scores"])
+
+
+def _by_category(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return the parts of scores by category and model; those of a single number stand together."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for model, row in rows.items():
+        parts = row.get("by_category") or {}
+        single = {name: part for name, part in parts.items() if not isinstance(part, Mapping)}
+        if single:
+            found.setdefault("by category", {})[model] = single
+        for name in parts.keys() - single.keys():
+            found.setdefault(name, {})[model] = parts[name]
+    return dict(sorted(found.items()))
 
 
 def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
