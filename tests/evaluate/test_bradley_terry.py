@@ -135,6 +135,21 @@ def test_a_long_way_to_the_optimum():
     assert np.diff(found) == pytest.approx(np.full(4, -np.log(1e6)), abs=1e-6)
 
 
+def test_whole_steps_would_not_arrive():
+    """Each model is expected to win as often as it does, where Newton's own steps run away."""
+    wins = np.zeros((6, 6))
+    wins[0, [3, 5]] = 6, 283392
+    wins[1, [2, 4, 5]] = 669012360, 89854, 224264
+    wins[2, [0, 4, 5]] = 967, 4, 996
+    wins[3, [1, 2, 4, 5]] = 6274, 300917438, 95, 9
+    wins[4, [0, 1, 5]] = 559, 62, 343561228
+    wins[5, [1, 4]] = 7455952, 1
+    [found] = fit_strengths(wins[None])
+    expected = (wins + wins.T) * sigmoid(found[:, None] - found[None, :])
+    assert expected.sum(1) == pytest.approx(wins.sum(1), rel=1e-7)
+    assert found.mean() == pytest.approx(0, abs=1e-12)
+
+
 # ------------------------------------------------------------------------------ one opponent
 
 

@@ -13,7 +13,8 @@ def rows(seed, num_features):
     features = random.normal(size=(120, num_features)) * random.uniform(0.1, 3, num_features)
     pull = features @ (random.normal(size=num_features) * random.integers(0, 2, num_features))
     target = sigmoid(pull + random.normal(size=120))
-    target[random.random(120) < 0.2] = 1.0
+    sure = random.random(120)
+    target[sure < 0.2], target[sure > 0.7] = 1.0, 0.0
     return features, target, random.choice([0.1, 1.0], size=120)
 
 

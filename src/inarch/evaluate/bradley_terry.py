@@ -136,7 +136,7 @@ def fit_strengths(wins_BMM: Floats, prior: float = 0.0) -> Floats:
         strength_BM += step_BM
         if np.abs(step_BM).max() < 1e-11:
             break
-    return strength_BM
+    return strength_BM - strength_BM.mean(1, keepdims=True)
 
 
 def check_connected(wins_MM: Floats, models: Sequence[str]) -> None:
