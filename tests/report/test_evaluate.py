@@ -15,8 +15,8 @@ from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, save_r
 from inarch.evaluate.together import Canary
 from inarch.flows._judge.settings import CANARY
 from inarch.io.endpoints import Spent
-from inarch.report._evaluate_board import _range
 from inarch.report._evaluate_judges import CANARY as OURS
+from inarch.report._evaluate_length_parts import _range
 
 ALPACA = ProtocolRecord(
     benchmark="alpaca_eval2",

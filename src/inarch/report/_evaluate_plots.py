@@ -127,6 +127,18 @@ def category_bars(
     return Figure(*figure, floor + 6, join(body))
 
 
+def alt_text(title: str, rows: Sequence[Span], form: Form) -> str:
+    """Return what a reader who cannot see a plot is told."""
+    return f"{capital(title)}. " + "; ".join(
+        f"{row.name} {form(row.mean)}, {form(row.lower)} to {form(row.upper)}" for row in rows
+    )
+
+
+def capital(words: str) -> str:
+    """Return words that begin with a capital."""
+    return words[:1].upper() + words[1:]
+
+
 def shown_name(x: float, y: float, name: str, width: float, kind: str) -> Markup:
     """Return a name, cut to a width, with the whole of it where a pointer rests on it."""
     cut = shorten(name, width)
