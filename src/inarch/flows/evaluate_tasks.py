@@ -113,12 +113,12 @@ def run(
         window = _window(path, settings)
         opened = cache(partial(load_for, path, settings.dtype, settings.device))
         for task in local:
-            score = partial(_local, task, settings, name, window, opened)
+            score = partial(_score_local, task, settings, name, window, opened)
             where = _Where(task.name, name, path, task.inputs)
             found += _kept(out, where, _own(task, settings), score)
         if harness is not None:
             for known in harness.tasks:
-                score = partial(_named, harness, known, options, name, opened)
+                score = partial(_score_named, harness, known, options, name, opened)
                 where = _Where(known, name, path, {"lm-eval": harness.version})
                 found += _kept(out, where, result_settings(settings), score)
     return found
@@ -166,7 +166,7 @@ def _window(path: str, settings: TasksRun) -> int:
     return settings.window or limit or DEFAULT_WINDOW
 
 
-def _named(
+def _score_named(
     harness: Harness, task: str, options: HarnessSettings, name: str, opened: _Opened
 ) -> _Scores:
     model, hf = opened()
@@ -176,7 +176,9 @@ def _named(
     return _Scores(rows, list(harness_results(answered, name, options, made)))
 
 
-def _local(task: _Local, settings: TasksRun, name: str, window: int, opened: _Opened) -> _Scores:
+def _score_local(
+    task: _Local, settings: TasksRun, name: str, window: int, opened: _Opened
+) -> _Scores:
     model, hf = opened()
     questions = (
         as_chat(hf, task.questions) if settings.chat else as_text(task.settings, task.questions)
