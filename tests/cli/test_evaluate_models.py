@@ -237,3 +237,39 @@ def test_results_say_what_they_are_of(world, tmp_path, inarch_says):
     found = load_result(tmp_path / "pick/acc_norm/a.json")
     assert found.summary == row
     assert found.made["files"].keys() == {"questions"}
+
+
+def test_other_texts_and_questions_are_refused(world, tmp_path, inarch_says):
+    rows, task = tmp_path / "t.jsonl", tmp_path / "pick.yaml"
+    rows.write_text((world / "t.jsonl").read_text())
+    task.write_text((world / "pick.yaml").read_text().replace(str(world), str(tmp_path)))
+    model = ("--model", world / "a", "--out", tmp_path / "out")
+    texts = ("evaluate", "likelihood", *model, "--text", rows)
+    tasks = ("evaluate", "tasks", *model, "--tasks", task)
+    assert [inarch_says(*given)[0] for given in (texts, tasks)] == [0, 0]
+    rows.write_text(rows.read_text().replace("fox", "cat"))
+    for given, name in ((texts, "inputs.text"), (tasks, "inputs.questions")):
+        code, _, told = inarch_says(*given)
+        assert code == 2
+        assert name in told
+
+
+def test_a_chat_has_its_template_and_no_delimiter(world, monkeypatch, inarch_says):
+    from inarch.evaluate import choices
+
+    asked, own = [], choices.choose
+
+    def choose(reader, questions, delimiter):
+        asked.append((reader.hf, [question.prompt for question in questions], delimiter))
+        return own(reader, questions, delimiter)
+
+    monkeypatch.setattr(choices, "choose", choose)
+    given = ("tasks", "--model", world / "a", "--tasks", world / "pick.yaml", "--limit", 2)
+    few = ("--set", "num_fewshot=1", "--set", "chat=true")
+    assert inarch_says("evaluate", *given, *few)[0] == 0
+    ((hf, prompts, delimiter),) = asked
+    # the third question reads like the first one, and the second one is answered with dog
+    turns = (("user", TEXTS[1][:9]), ("assistant", "dog"), ("user", TEXTS[0][:9]))
+    chat = [{"role": role, "content": text} for role, text in turns]
+    whole = hf.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert (prompts[0], delimiter) == (whole, "")
