@@ -16,6 +16,7 @@ from inarch.evaluate.length_control import (
     LengthControlSettings,
     bootstrap_error,
     choose_c,
+    drawn_rates,
     fit,
     from_weights,
     length_controlled,
@@ -391,6 +392,14 @@ def test_the_bootstrap_is_a_refit_of_drawn_instructions():
     found = bootstrap_error(judged, gamed, LengthControlSettings(), 2.0, num_draws=1000)
     # 300 draws tell an error to 4 %, 1000 to 2 %
     assert found == pytest.approx(np.std(rates), rel=0.15)
+
+
+@pytest.mark.parametrize("c", [0.02, 1.0, 50.0])
+def test_a_draw_of_each_once_is_the_whole(c):
+    judged, gamed = made_up(3)
+    drawn = drawn_rates(make_design(judged, gamed), c, np.ones((3, 40)))
+    whole = length_controlled(judged, gamed, LengthControlSettings(c=c, solver="exact"))
+    assert drawn == pytest.approx([whole.win_rate] * 3, abs=1e-7)
 
 
 def test_the_published_error_is_too_small(golden):
