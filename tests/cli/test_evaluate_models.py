@@ -273,3 +273,48 @@ def test_a_chat_has_its_template_and_no_delimiter(world, monkeypatch, inarch_say
     chat = [{"role": role, "content": text} for role, text in turns]
     whole = hf.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert (prompts[0], delimiter) == (whole, "")
+
+
+def test_named_tasks_are_kept_one_by_one(world, tmp_path, monkeypatch, inarch_says):
+    from inarch.evaluate.protocol import load_result
+    from inarch.flows import evaluate_tasks
+
+    ran = []
+
+    class Two:
+        """Stands in for lm-eval, with two tasks of two questions."""
+
+        tasks, version = ("one", "two"), "0.4.13"
+
+        def __init__(self, names, settings):
+            assert names == ["one", "two"]
+
+        def run(self, model, hf, task):
+            ran.append(task)
+            if ran == ["one", "two"]:
+                raise KeyboardInterrupt
+            samples = [{"doc_id": i, "metrics": ["acc"], "acc": i} for i in range(2)]
+            return {
+                "results": {task: {"alias": task, "acc,none": 0.5}},
+                "n-samples": {task: {"effective": 2}},
+                "samples": {task: samples},
+                "n-shot": {task: 0},
+                "versions": {task: 1},
+            }
+
+    monkeypatch.setattr(evaluate_tasks, "Harness", Two)
+    given = ("tasks", "--model", world / "a", "--tasks", "one,two", "--json", "--out", tmp_path)
+    assert inarch_says("evaluate", *given)[0] != 0
+    rows = objects(inarch_says("evaluate", *given))
+    assert ran == ["one", "two", "two"]
+    assert [(row["task"], row["acc"], row["n"]) for row in rows] == [
+        ("one", 0.5, 2),
+        ("two", 0.5, 2),
+    ]
+    found = load_result(tmp_path / "two/acc/a.json")
+    assert [row.score for row in found.scores] == [0, 1]
+    assert (found.summary["acc"], found.made["lm_eval"]) == (0.5, "0.4.13")
+    assert found.protocol.version == "lm-eval 0.4.13, two version 1"
+    code, _, told = inarch_says("evaluate", *given, "--limit", 1)
+    assert code == 2
+    assert "limit" in told
