@@ -19,7 +19,7 @@ def alpaca(tmp_path):
     ]
     (tmp_path / "g.csv").write_text(GAMED + "\n".join(gamed) + "\n")
     rows = [f"{i},{i},{100 + 10 * i},{150 - 7 * i},{1.2 + 0.07 * i}" for i in range(9)] + [
-        "9,9,5,6,"
+        "9,9,5,10,"
     ]
     (tmp_path / "a.csv").write_text(NUMBERS + "\n".join(rows) + "\n")
     return ["alpaca", "--annotations", tmp_path / "a.csv", "--gamed", tmp_path / "g.csv"]
@@ -49,7 +49,7 @@ def test_alpaca(alpaca, inarch_says, tmp_path):
     assert code == 0
     assert "mine" in printed
     assert "1 rows without a preference left out; C = " in printed
-    # the mean of 150 - 7 i over nine, and of 6: 1104 / 10, cut
+    # the mean of 150 - 7 i over nine, and of 10: 1108 / 10, cut
     row = dict(zip(*(line.split(",") for line in board.read_text().splitlines()), strict=True))
     assert (row[""], row["n_total"], row["avg_length"]) == ("mine", "9", "110")
     assert float(row["length_controlled_winrate"]) == pytest.approx(found["lc_win_rate"], abs=2)
