@@ -34,6 +34,7 @@ from inarch.evaluate.controlled import (
     length_controlled_difference,
 )
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, differences, mean_score
+from inarch.io.progress import track
 from inarch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,11 @@ def _controlled(
 ) -> list[Comparison]:
     """Return comparisons with the differences at equal length."""
     level, candidates = found[0].level, found[0].num_candidates
-    parts = [length_controlled_difference(a, other, control, level) for other in others]
+    parts = []
+    with track("length control", len(others), "comparisons") as advance:
+        for other in others:
+            parts.append(length_controlled_difference(a, other, control, level))
+            advance(1)
     raised = holm([part.p_value for part in parts], candidates)
     return [
         one._replace(controlled=part._replace(p_adjusted=p))
