@@ -239,8 +239,8 @@ def test_a_reply_without_log_probs(tmp_path):
     ],
 )
 def test_the_text_where_there_are_no_log_probs(tmp_path, text, chance):
-    benchmark = opened(tmp_path, questions(1), without_logprobs="text", text_tokens=40).discrete()
-    assert benchmark.options == (0.0, 40, None)
+    benchmark = opened(tmp_path, questions(1), without_logprobs="text").discrete()
+    assert benchmark.options == (0.0, 16, None)
     for model_first, right in ((True, chance), (False, None if chance is None else 1 - chance)):
         ruling = benchmark.read(Case("q", "", (), model_first), (reply(None, text),))
         if right is None:
@@ -253,8 +253,6 @@ def test_the_text_where_there_are_no_log_probs(tmp_path, text, chance):
 def test_without_log_probs_the_run_stops_by_default(tmp_path):
     with pytest.raises(SettingsError, match=r"set protocol\.without_logprobs to text"):
         opened(tmp_path, questions(1)).discrete()
-    with pytest.raises(SettingsError, match="text_tokens has no effect"):
-        protocol(text_tokens=3)
 
 
 # Files and results

@@ -376,3 +376,30 @@ def test_settings_that_contradict_each_other(more: dict[str, Any], message: str)
     }
     with pytest.raises(SettingsError, match=message):
         validate(judge.JudgeRun, given | more, "a test")
+
+
+def test_a_judge_has_a_temperature_and_a_length_of_its_own(tmp_path: Path) -> None:
+    with serving(prefers(longest)) as fake:
+        judges = tuple(
+            {"name": name, "endpoint": {"url": fake.url, "model": name}} | more
+            for name, more in (("plain", {}), ("hot", {"temperature": 1.0, "max_tokens": 900}))
+        )
+        own = settings(fake, ["longer"], judges=judges)
+        assert "at most 12 calls" in str(judge.plan(own)["judged by plain"])
+        assert "and 10,800 of replies" in str(judge.plan(own)["judged by hot"])  # 12 x 900
+        judge.run(own, tmp_path)
+        asked = {
+            call["model"]: (call["temperature"], call["max_tokens"])
+            for call in fake.calls
+            if call["model"] != "longer"
+        }
+        assert asked == {"plain": (0.0, 5), "hot": (1.0, 900)}
+
+
+def test_the_canary_lies_apart_from_the_models(tmp_path: Path) -> None:
+    with serving(prefers(longest)) as fake:
+        judge.run(settings(fake, ["longer"], canary=True), tmp_path)
+    assert {p.name for p in (tmp_path / "judgments/wise").iterdir()} == {
+        *("longer", "canary", "replies")
+    }
+    assert (tmp_path / "judgments/wise/canary/null answer").exists()

@@ -354,12 +354,13 @@ def test_against_a_real_server(tmp_path):
     with serving_model(tmp_path / "log.txt") as url:
 
         def run(name: str, judging: Path) -> dict[str, Any]:
-            given = protocol(tmp_path / name, name, FOUR, BASE) | {"max_tokens": 12}
+            given = protocol(tmp_path / name, name, FOUR, BASE)
             models = {"path": str(tiny), "name": "here"}, at(url, "there")
             models[1]["endpoint"]["model"] = str(tiny)
             asked = {"model": str(judging)}
-            told = settings(given, url, *models, judge=asked, sampling=sampling)
-            return judge.run(told, tmp_path / name / "out")
+            told = recipe(given, url, *models, judge=asked, sampling=sampling)
+            told["judges"][0]["max_tokens"] = 12
+            return judge.run(validate(judge.JudgeRun, told, "test"), tmp_path / name / "out")
 
         found = run(V2, partial)["judges"]["partial"]["models"]
         for model in ("here", "there"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field
 
 from inarch.errors import DataError
 from inarch.evaluate.arena_baselines import BaselineSettings
@@ -23,16 +23,12 @@ class _ArenaProtocol(Settings):
     prompts: PathSetting | None = None
     """YAML with ``system_prompt``, a text or one per category, and ``prompt_template``; by default
     the official ones."""
-    temperature: NonNegativeFloat = 0.0
-    """Of the judge."""
 
 
 class ArenaV01Protocol(_ArenaProtocol):
     """Arena-Hard v0.1: 500 questions, against gpt-4-0314."""
 
     name: Literal["arena_hard_v0.1"] = "arena_hard_v0.1"
-    max_tokens: PositiveInt = 4096
-    """Of each reply of the judge."""
     baseline: BaselineSettings | None = None
     """Whom models meet; by default gpt-4-0314."""
 
@@ -41,8 +37,6 @@ class ArenaV2Protocol(_ArenaProtocol):
     """Arena-Hard v2: 500 hard prompts and 250 of creative writing, each with a baseline."""
 
     name: Literal["arena_hard_v2"] = "arena_hard_v2"
-    max_tokens: PositiveInt = 16000
-    """Of each reply of the judge."""
     categories: tuple[str, ...] = ()
     """Only these, of ``hard_prompt`` and ``creative_writing``; by default all."""
     baselines: dict[str, BaselineSettings] = Field(default_factory=dict)

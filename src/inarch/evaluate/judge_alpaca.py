@@ -18,9 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self
-
-from pydantic import PositiveInt, model_validator
+from typing import ClassVar, Literal
 
 from inarch import __version__
 from inarch.errors import DataError, SettingsError
@@ -73,16 +71,8 @@ class AlpacaProtocol(LengthControlSettings):
     """One order per instruction, drawn as officially; or both, and the mean of the two."""
     without_logprobs: Literal["stop", "text"] = "stop"
     """A judge without log-probs stops the run, or the name that it writes counts in full."""
-    text_tokens: PositiveInt = TEXT_TOKENS
-    """Longest reply where its text is read; a judge that thinks first needs thousands."""
     gamed: PathSetting | None = None
     """``df_gamed.csv`` for length control; by default the fetched one, where it fits."""
-
-    @model_validator(mode="after")
-    def _nothing_dead(self) -> Self:
-        if "text_tokens" in self.model_fields_set and self.without_logprobs == "stop":
-            raise ValueError("text_tokens has no effect while without_logprobs is stop")
-        return self
 
 
 class AlpacaBenchmark(Benchmark):
@@ -123,7 +113,7 @@ class AlpacaBenchmark(Benchmark):
                 " that it writes counts then, under a record of its own"
             )
         other = copy.copy(self)
-        other.options = JudgeOptions(temperature=0.0, max_tokens=self.settings.text_tokens)
+        other.options = JudgeOptions(temperature=0.0, max_tokens=TEXT_TOKENS)
         return other
 
     def sampling(self, question: Question) -> SamplingSettings:

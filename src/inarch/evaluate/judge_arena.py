@@ -64,7 +64,7 @@ class ArenaBenchmark(Benchmark):
         is_old = isinstance(settings, ArenaV01Protocol)
         self.name = settings.name
         self.version: Version = "v0.1" if is_old else "v2"
-        self.options = JudgeOptions(settings.temperature, settings.max_tokens)
+        self.options = JudgeOptions(temperature=0.0, max_tokens=4096 if is_old else 16000)
         self.num_asks = RULES[self.version].attempts
         asked = find(f"{self.name}/question.jsonl", settings.questions)
         self.questions = questions_of(asked.path, settings)

@@ -47,9 +47,9 @@ class MtBenchBenchmark(Benchmark):
     """Each answer is rated alone, see `inarch.evaluate.judging`."""
 
     name = "mt_bench"
+    options = JudgeOptions(temperature=0.0, max_tokens=2048)
 
     def __init__(self, settings: MtBenchProtocol) -> None:
-        self.options = JudgeOptions(settings.temperature, settings.max_tokens)
         self._files = open_files(settings)
         self.questions = self._files.questions
         self.inputs = self._files.digests

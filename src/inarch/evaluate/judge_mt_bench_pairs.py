@@ -56,9 +56,9 @@ class PairwiseBenchmark(Benchmark):
     """Each turn beside a baseline's, see `inarch.evaluate.judging`."""
 
     name = "mt_bench"
+    options = JudgeOptions(temperature=0.0, max_tokens=2048)
 
     def __init__(self, settings: MtBenchProtocol, baseline: BaselineSettings) -> None:
-        self.options = JudgeOptions(settings.temperature, settings.max_tokens)
         self._files = open_files(settings)
         self.questions = self._files.questions
         self.inputs = dict(self._files.digests)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import model_validator
 
 from inarch.errors import DataError
 from inarch.evaluate.arena_baselines import BaselineSettings
@@ -59,10 +59,6 @@ class MtBenchProtocol(Settings):
     """The right answers that the judge is shown for math, reasoning and coding: ``gpt-4`` (the
     official ones, 13 of 30 known to be wrong), ``gpt-4-0125-preview``, ``gpt-4-1106-preview``, or
     a file of the same shape. Scores under different ones do not compare."""
-    temperature: NonNegativeFloat = 0.0
-    """Of the judge."""
-    max_tokens: PositiveInt = 2048
-    """Of each reply of the judge."""
 
     @model_validator(mode="after")
     def _nothing_dead(self) -> Self:

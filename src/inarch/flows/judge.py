@@ -141,7 +141,6 @@ def _judged(
     benchmark.meet(answered)
     cases = {model: benchmark.cases(model, own) for model, own in answered.items()}
     said = rule(benchmark, judge, cases, folder)
-    make_folder(folder)
     names = Counter(reply.model for of in said.values() for _, replies in of for reply in replies)
     if len(names) > 1:
         logger.warning("%s calls itself %s; the first is what is noted", judge.name, list(names))
@@ -150,7 +149,9 @@ def _judged(
     for model, own in answered.items():
         rulings, replies = zip(*said[model], strict=True) if said[model] else ((), ())
         found.append(JudgedModel(model, name, own, tuple(cases[model]), rulings, replies))
-        benchmark.save(folder / model, found[-1])
+        if cases[model]:
+            place = folder / "canary" if model == CANARY else folder  # a model's files are read
+            benchmark.save(make_folder(place) / model, found[-1])
     return found
 
 

@@ -64,8 +64,8 @@ def as_json(content: object, indent: int | None = None) -> str:
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those around it, where they are absent.
+def make_folder(path: Path) -> Path:
+    """Make a folder, and those around it, where they are absent; return it.
 
     Raises:
         DataError: A file is in the way, or the place cannot be written to.
@@ -76,6 +76,7 @@ def make_folder(path: Path) -> None:
         raise DataError(
             f"cannot make the folder {path}: {error.strerror}; give --out another place"
         ) from None
+    return path
 
 
 def wait_for_disk(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,11 @@ def fitted(benchmark: Benchmark, judge: JudgeSettings, folder: Path) -> Benchmar
     """
     wanted = benchmark.options.top_logprobs
     if wanted is None:
-        return benchmark
+        return with_options(benchmark, judge)
     given = probe_logprobs(judge.endpoint, folder / REPLIES, wanted)
     if not given:
         try:
-            return benchmark.discrete()
+            return with_options(benchmark.discrete(), judge)
         except SettingsError as error:
             raise SettingsError(f"{judge.name}: {error}") from None
     if given < wanted:
@@ -45,7 +46,16 @@ def fitted(benchmark: Benchmark, judge: JudgeSettings, folder: Path) -> Benchmar
             " sure wins and losses, or have no verdict",
             *(judge.name, given, wanted),
         )
-    return benchmark
+    return with_options(benchmark, judge)
+
+
+def with_options(benchmark: Benchmark, judge: JudgeSettings) -> Benchmark:
+    """Return the benchmark with a judge's own temperature and length of replies."""
+    own = {"temperature": judge.temperature, "max_tokens": judge.max_tokens}
+    given = {name: value for name, value in own.items() if value is not None}
+    changed = copy.copy(benchmark)
+    changed.options = benchmark.options._replace(**given)
+    return changed
 
 
 def rule(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inarch.evaluate.judging import Benchmark, Dialogues
-from inarch.flows._judge.asking import request
+from inarch.flows._judge.asking import request, with_options
 from inarch.flows._judge.candidates import chat
 from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings
 from inarch.io.answers import foresee
@@ -29,13 +29,14 @@ def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
     # Other letters: equal requests are asked, and counted, once.
     benchmark.meet(dict.fromkeys(models, _full_length(settings, benchmark, "y")))
     for judge in settings.judges:
+        own = with_options(benchmark, judge)
         found = []
         for name in models:
-            cases = [case for case in benchmark.cases(name, full) if case.ruling is None]
+            cases = [case for case in own.cases(name, full) if case.ruling is None]
             asked = [
-                request(benchmark, (*case.messages, *_followed_up(benchmark, times)))
+                request(own, (*case.messages, *_followed_up(own, times)))
                 for case in cases
-                for times in range(benchmark.num_asks)
+                for times in range(own.num_asks)
             ]
             found.append(estimate(judge.endpoint, asked))
         facts[f"judged by {judge.name}"] = _asked(found)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
 from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.judge_alpaca import AlpacaProtocol
@@ -45,6 +45,10 @@ class JudgeSettings(Settings):
     name: str
     """What reports call it; by default the last part of the endpoint's model."""
     endpoint: EndpointSettings
+    temperature: NonNegativeFloat | None = None
+    """Of its replies; by default the benchmark's."""
+    max_tokens: PositiveInt | None = None
+    """Of each reply, by default as many as in the benchmark; a judge that thinks needs more."""
 
     @model_validator(mode="before")
     @classmethod
