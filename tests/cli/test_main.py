@@ -95,20 +95,26 @@ def test_verbs_and_flags_are_frozen():
         "build": ["recipe", "--set", "--out", "--dry-run"],
     }
     assert surface(command.commands["evaluate"]) == {
+        "judge": ["recipe", "--set", "--out", "--json", "--dry-run"],
+        "fetch": ["benchmarks", "--from", "--json"],
         "alpaca": [
             *("--annotations", "--gamed", "--c", "--align", "--solver", "--weights", "--model"),
             *("--leaderboard", "--json", "--out"),
         ],
         "arena": [
             *("--battles", "--baseline", "--protocol", "--category", "--intervals", "--control"),
-            *("--style", "--json", "--out"),
+            *("--style", "--anchor", "--json", "--out"),
         ],
-        "mtbench": ["--judgments", "--questions", "--references", "--json", "--out"],
+        "mtbench": [
+            *("--judgments", "--questions", "--references", "--baseline", "--json", "--out"),
+        ],
         "likelihood": [
             *("--model", "--text", "--window", "--stride", "--joined", "--json", "--out", "--set"),
         ],
         "tasks": ["--model", "--tasks", "--limit", "--json", "--out", "--set"],
-        "compare": ["a", "b", "--candidates", "--any-protocol", "--json"],
+        "compare": [
+            *("a", "b", "--candidates", "--any-protocol", "--gamed", "--c", "--solver", "--json"),
+        ],
     }
     assert surface(command.commands["spans"]) == {
         "train": ["recipe", "--set", "--out", "--dry-run"],
