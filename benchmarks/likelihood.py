@@ -37,7 +37,7 @@ os.environ |= {
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 WINDOW = 512
-BATCHES = (1, 8, 32)
+BATCHES = (1, 8)
 VOCABS = (1000, 32000, 128000)
 TASKS = ("short texts", "long texts", "choices", "long prompts", "written")
 
