@@ -33,8 +33,8 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GroupKFold
 
-from inarch.evaluate.alpaca_files import read_gamed, read_judged
-from inarch.evaluate.length_control import (
+from inarch.evaluate.alpaca.files import read_gamed, read_judged
+from inarch.evaluate.alpaca.length_control import (
     NUM_FOLDS,
     STRENGTHS,
     Design,

@@ -111,7 +111,7 @@ def products(model: Any, hf: Any, rows: list[dict[str, Any]]) -> float:
     import torch
     from torch.nn.functional import linear
 
-    from inarch.evaluate._windows import rolling
+    from inarch.evaluate.lm._windows import rolling
 
     lengths = [len(hf(row["text"])["input_ids"]) for row in rows]
     windows = [window for length in lengths for window in rolling(length, WINDOW, WINDOW)]
@@ -168,11 +168,11 @@ def form(task: str) -> dict[str, Any]:
 
 
 def ours(task: str, model: Any, hf: Any, path: Path, _batch: int) -> dict[str, float]:
-    from inarch.evaluate import choices, exact_match
-    from inarch.evaluate._questions import TaskSettings, read_questions
-    from inarch.evaluate._reader import Reader
-    from inarch.evaluate._texts import read_texts
-    from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
+    from inarch.evaluate.lm import choices, exact_match
+    from inarch.evaluate.lm._questions import TaskSettings, read_questions
+    from inarch.evaluate.lm._reader import Reader
+    from inarch.evaluate.lm._texts import read_texts
+    from inarch.evaluate.lm.likelihood import LikelihoodSettings, score_texts
     from inarch.settings import validate
 
     began = time.process_time()

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from inarch.evaluate import _alpaca_index
-from inarch.evaluate.alpaca import BASELINE, is_swapped
+from inarch.evaluate.alpaca import _index as _alpaca_index
+from inarch.evaluate.alpaca.preferences import BASELINE, is_swapped
 
 PROMPT = """<|im_start|>system
 Choose.

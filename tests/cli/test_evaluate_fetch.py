@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from inarch.evaluate import official
-from inarch.evaluate.official import OfficialFile
+from inarch.evaluate.judges import official
+from inarch.evaluate.judges.official import OfficialFile
 
 GAMED = (
     "preference,index,std_delta_len,instruction_difficulty,not_gamed_baseline,model\n"
@@ -31,7 +31,7 @@ def source(tmp_path, monkeypatch):
         licence = official.NON_COMMERCIAL if "alpaca" in name else "Apache-2.0"
         digest = hashlib.sha256(text.encode()).hexdigest()
         files.append(OfficialFile(name, "it", len(text), digest, (f"https://a/{name}",), licence))
-    monkeypatch.setattr("inarch.evaluate.official_fetch.FILES", tuple(files))
+    monkeypatch.setattr("inarch.evaluate.judges.official_fetch.FILES", tuple(files))
     monkeypatch.setattr(official, "_BY_NAME", {file.name: file for file in files})
     monkeypatch.setenv("INARCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "usb"
@@ -105,7 +105,7 @@ def test_gamed_rows_are_of_the_official_set_and_baseline_only(
     inarch_says, source, tmp_path, monkeypatch, is_of_set
 ):
     inarch_says("evaluate", "fetch", "alpaca", "--from", source)
-    monkeypatch.setattr("inarch.evaluate.alpaca_score.is_of_set", lambda _: is_of_set)
+    monkeypatch.setattr("inarch.evaluate.alpaca.score.is_of_set", lambda _: is_of_set)
     same = {"generator_2": "m", "annotator": "j", "output_1": "a"}
     same["generator_1"] = "another" if is_of_set else "gpt4_1106_preview"
     own = [

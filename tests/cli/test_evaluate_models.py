@@ -169,7 +169,7 @@ class Manager:
 def test_named_tasks_that_cannot_be_read():
     pytest.importorskip("lm_eval")
     from inarch.errors import DataError, SettingsError
-    from inarch.evaluate.harness import Harness, HarnessSettings
+    from inarch.evaluate.lm.harness import Harness, HarnessSettings
 
     with pytest.raises(DataError, match=r"arc_easy .*OfflineModeIsEnabled.*run once"):
         Harness(["arc_easy"], HarnessSettings(), Manager())
@@ -255,7 +255,7 @@ def test_other_texts_and_questions_are_refused(world, tmp_path, inarch_says):
 
 
 def test_a_chat_has_its_template_and_no_delimiter(world, monkeypatch, inarch_says):
-    from inarch.evaluate import choices
+    from inarch.evaluate.lm import choices
 
     asked, own = [], choices.choose
 

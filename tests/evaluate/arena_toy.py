@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.evaluate.judge_arena import ArenaBenchmark
-from inarch.evaluate.judging import JudgedModel, Ruling
+from inarch.evaluate.arena.judge import ArenaBenchmark
+from inarch.evaluate.judges.benchmark import JudgedModel, Ruling
 from inarch.flows.judge import JudgeRun
 from inarch.io.endpoints import Reply
 from inarch.records import Message

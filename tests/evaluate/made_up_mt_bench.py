@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.evaluate.mt_bench import category_of
+from inarch.evaluate.mt_bench.ratings import category_of
 
 WITH_REFERENCES = ("math", "reasoning", "coding")
 

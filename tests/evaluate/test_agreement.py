@@ -7,14 +7,14 @@ import pytest
 
 from inarch.errors import DataError
 from inarch.evaluate._resample import draw_counts
-from inarch.evaluate.agreement import (
+from inarch.evaluate.alpaca.files import read_judged
+from inarch.evaluate.judges.agreement import (
     agreement,
     cohen_kappa,
     consistency,
     pooled_agreement,
     position_effect,
 )
-from inarch.evaluate.alpaca_files import read_judged
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 
 NAN = float("nan")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate.alpaca import Judged, is_swapped, preference, win_chances, win_rate
-from inarch.evaluate.alpaca_files import read_judged
+from inarch.evaluate.alpaca.files import read_judged
+from inarch.evaluate.alpaca.preferences import Judged, is_swapped, preference, win_chances, win_rate
 
 
 def judged(*preferences: float) -> Judged:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inarch.errors import DataError
-from inarch.evaluate import alpaca_files as files
-from inarch.evaluate._alpaca_index import index_of, prompt_id
-from inarch.evaluate.alpaca_files import Annotation
+from inarch.evaluate.alpaca import files
+from inarch.evaluate.alpaca._index import index_of, prompt_id
+from inarch.evaluate.alpaca.files import Annotation
 
 FIRST = "What are the names of some famous actors that started their careers on Broadway?"
 
@@ -87,7 +87,7 @@ def test_the_baseline_is_known_by_its_answers(tmp_path):
 def test_the_instructions_are_known_by_their_hash(eval_data):
     with (eval_data / "alpaca_eval2/instructions_index.csv").open() as file:
         rows = list(csv.DictReader(file))
-    from inarch.evaluate._alpaca_index import _DIGITS, _INDEX
+    from inarch.evaluate.alpaca._index import _DIGITS, _INDEX
 
     assert len(_INDEX) == len(rows) == 805
     for row in rows:
@@ -244,7 +244,7 @@ def test_a_leaderboard_is_read_as_it_was_written(eval_data, tmp_path):
 
 
 def test_a_row_is_added_or_replaced(tmp_path):
-    from inarch.evaluate.alpaca import WinRate
+    from inarch.evaluate.alpaca.preferences import WinRate
 
     path = tmp_path / "l.csv"
     for win_rate in (40.0, 41.5):

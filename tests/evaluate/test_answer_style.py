@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from inarch.evaluate import answer_style
-from inarch.evaluate.answer_style import TOKEN_COUNTER, estimate_tokens, style_counts
+from inarch.evaluate.judges import answer_style
+from inarch.evaluate.judges.answer_style import TOKEN_COUNTER, estimate_tokens, style_counts
 
 
 def counts(answer):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from inarch.evaluate.arena import ArenaSettings, Battles, results, score_battles
-from inarch.evaluate.arena_files import read_battles
+from inarch.evaluate.arena.battles import ArenaSettings, Battles, results, score_battles
+from inarch.evaluate.arena.files import read_battles
 from inarch.evaluate.protocol import mean_score
 
 

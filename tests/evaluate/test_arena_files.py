@@ -5,9 +5,9 @@ import json
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate import arena_files as files
-from inarch.evaluate.arena_files import Judgment
-from inarch.evaluate.arena_style import Style
+from inarch.evaluate.arena import files
+from inarch.evaluate.arena.files import Judgment
+from inarch.evaluate.arena.style import Style
 
 
 def lines(tmp_path, *rows, name="x.jsonl"):

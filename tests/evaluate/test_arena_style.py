@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from inarch.errors import DataError
-from inarch.evaluate.arena import ArenaSettings
-from inarch.evaluate.arena_files import read_battles, read_styles
-from inarch.evaluate.arena_style import Style, make_pairs, score_with_style
+from inarch.evaluate.arena.battles import ArenaSettings
+from inarch.evaluate.arena.files import read_battles, read_styles
+from inarch.evaluate.arena.style import Style, make_pairs, score_with_style
 
 from .test_arena import battles, random_battles
 

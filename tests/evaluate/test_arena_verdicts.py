@@ -2,7 +2,7 @@
 
 import pytest
 
-from inarch.evaluate.arena_verdicts import RULES, Outcome, pair_outcomes
+from inarch.evaluate.arena.verdicts import RULES, Outcome, pair_outcomes
 
 OLD, NEW = RULES["v0.1"], RULES["v2"]
 

@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inarch.errors import DataError
-from inarch.evaluate.answer_style import style_counts
-from inarch.evaluate.arena_files import read_styles
-from inarch.evaluate.arena_style import Style
-from inarch.evaluate.benchmark_answers import (
+from inarch.evaluate.arena.files import read_styles
+from inarch.evaluate.arena.style import Style
+from inarch.evaluate.judges.answer_style import style_counts
+from inarch.evaluate.judges.answers import (
     answering_model,
     read_model_answers,
     write_model_answers,
 )
-from inarch.evaluate.benchmark_questions import Question
-from inarch.evaluate.official import BenchmarkName
+from inarch.evaluate.judges.official import BenchmarkName
+from inarch.evaluate.judges.questions import Question
 
 QUESTIONS = (
     Question("7", "math", ("Count.", "Again.")),

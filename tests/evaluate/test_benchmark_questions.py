@@ -5,8 +5,8 @@ import json
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate.benchmark_answers import read_model_answers
-from inarch.evaluate.benchmark_questions import (
+from inarch.evaluate.judges.answers import read_model_answers
+from inarch.evaluate.judges.questions import (
     Question,
     read_questions,
     with_baseline,

@@ -7,16 +7,16 @@ import pytest
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate._logistic import sigmoid
-from inarch.evaluate.arena import ArenaSettings, score_battles
-from inarch.evaluate.arena_files import read_battles
-from inarch.evaluate.bradley_terry import (
+from inarch.evaluate.arena.battles import ArenaSettings, score_battles
+from inarch.evaluate.arena.bradley_terry import (
     PRIOR,
     check_connected,
     fit_strengths,
     rate,
     reaches,
 )
-from inarch.evaluate.pairings import Pairings, pairings_without_baseline, read_pairings
+from inarch.evaluate.arena.files import read_battles
+from inarch.evaluate.arena.pairings import Pairings, pairings_without_baseline, read_pairings
 
 
 def pairings(*rows) -> Pairings:

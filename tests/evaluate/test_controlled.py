@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate.alpaca import BASELINE
-from inarch.evaluate.arena import ArenaSettings
-from inarch.evaluate.arena_files import read_battles, read_styles
-from inarch.evaluate.arena_style import Style, score_with_style
+from inarch.evaluate.alpaca.length_control import (
+    LengthControlSettings,
+    fit,
+    length_controlled,
+    make_design,
+    predict,
+)
+from inarch.evaluate.alpaca.preferences import BASELINE
+from inarch.evaluate.arena.battles import ArenaSettings
+from inarch.evaluate.arena.files import read_battles, read_styles
+from inarch.evaluate.arena.style import Style, score_with_style
 from inarch.evaluate.compare import CompareSettings, compare_all
 from inarch.evaluate.controlled import (
     LengthControl,
     has_lengths,
     length_controlled_difference,
     style_controlled_difference,
-)
-from inarch.evaluate.length_control import (
-    LengthControlSettings,
-    fit,
-    length_controlled,
-    make_design,
-    predict,
 )
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 

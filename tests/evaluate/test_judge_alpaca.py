@@ -12,13 +12,14 @@ import pytest
 from tests.alpaca_sets import PROMPT, golden, instructions, questions, write_prompt, write_rows
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate import judge_prompts, official
-from inarch.evaluate.alpaca import ANNOTATOR, BASELINE, is_swapped
-from inarch.evaluate.alpaca_files import read_annotations
-from inarch.evaluate.alpaca_score import AlpacaFiles, score_alpaca
-from inarch.evaluate.judge_alpaca import JUDGE, AlpacaBenchmark, AlpacaProtocol
-from inarch.evaluate.judging import Case, JudgedModel, Ruling
-from inarch.evaluate.length_control import LengthControlSettings
+from inarch.evaluate.alpaca.files import read_annotations
+from inarch.evaluate.alpaca.judge import JUDGE, AlpacaBenchmark, AlpacaProtocol
+from inarch.evaluate.alpaca.length_control import LengthControlSettings
+from inarch.evaluate.alpaca.preferences import ANNOTATOR, BASELINE, is_swapped
+from inarch.evaluate.alpaca.score import AlpacaFiles, score_alpaca
+from inarch.evaluate.judges import official
+from inarch.evaluate.judges import prompts as judge_prompts
+from inarch.evaluate.judges.benchmark import Case, JudgedModel, Ruling
 from inarch.evaluate.protocol import differences, load_result, save_results
 from inarch.io.endpoints import Reply
 from inarch.settings import validate

@@ -21,11 +21,11 @@ from tests.evaluate.arena_toy import (
 )
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.arena import ArenaSettings
-from inarch.evaluate.arena_files import read_battles
-from inarch.evaluate.arena_score import ArenaChoice, score_arena
-from inarch.evaluate.judge_arena import GO_ON, ArenaBenchmark
-from inarch.evaluate.judging import JudgedModel, Ruling
+from inarch.evaluate.arena.battles import ArenaSettings
+from inarch.evaluate.arena.files import read_battles
+from inarch.evaluate.arena.judge import GO_ON, ArenaBenchmark
+from inarch.evaluate.arena.score import ArenaChoice, score_arena
+from inarch.evaluate.judges.benchmark import JudgedModel, Ruling
 from inarch.evaluate.protocol import Result
 from inarch.records import Message
 

@@ -12,12 +12,12 @@ import pytest
 from tests.evaluate.made_up_mt_bench import answer, benchmark, lines, question
 
 from inarch.errors import DataError
-from inarch.evaluate.benchmark_answers import read_model_answers
-from inarch.evaluate.judge_mt_bench import MtBenchBenchmark
-from inarch.evaluate.judging import Case, JudgedModel, Ruling
-from inarch.evaluate.mt_bench import score_ratings
-from inarch.evaluate.mt_bench_files import read_ratings
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
+from inarch.evaluate.judges.answers import read_model_answers
+from inarch.evaluate.judges.benchmark import Case, JudgedModel, Ruling
+from inarch.evaluate.mt_bench.files import read_ratings
+from inarch.evaluate.mt_bench.judge import MtBenchBenchmark
+from inarch.evaluate.mt_bench.ratings import score_ratings
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol
 from inarch.io.endpoints import Reply
 from inarch.records import Message
 from inarch.settings import validate

@@ -11,12 +11,12 @@ import pytest
 from tests.evaluate.made_up_mt_bench import answer, benchmark, lines, question
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.benchmark_answers import read_model_answers
-from inarch.evaluate.judge_mt_bench import MtBenchBenchmark, open_mt_bench
-from inarch.evaluate.judge_mt_bench_pairs import PairwiseBenchmark
-from inarch.evaluate.judging import Case, JudgedModel, Ruling
-from inarch.evaluate.mt_bench_pairwise import read_pairs, score_pairs
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
+from inarch.evaluate.judges.answers import read_model_answers
+from inarch.evaluate.judges.benchmark import Case, JudgedModel, Ruling
+from inarch.evaluate.mt_bench.judge import MtBenchBenchmark, open_mt_bench
+from inarch.evaluate.mt_bench.judge_pairs import PairwiseBenchmark
+from inarch.evaluate.mt_bench.pairwise import read_pairs, score_pairs
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol
 from inarch.io.endpoints import Reply
 from inarch.records import Message
 from inarch.settings import validate

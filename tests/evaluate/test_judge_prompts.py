@@ -6,9 +6,10 @@ import json
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate import judge_prompts, official
-from inarch.evaluate.judge_prompts import CATEGORIES, SINGLE, JudgePrompt, read_judge_prompts
-from inarch.evaluate.official import OfficialFile
+from inarch.evaluate.judges import official
+from inarch.evaluate.judges import prompts as judge_prompts
+from inarch.evaluate.judges.official import OfficialFile
+from inarch.evaluate.judges.prompts import CATEGORIES, SINGLE, JudgePrompt, read_judge_prompts
 
 SOURCE = """
 import os

@@ -9,9 +9,8 @@ import pytest
 
 from inarch.errors import DataError
 from inarch.evaluate._logistic import sigmoid
-from inarch.evaluate.alpaca import Judged
-from inarch.evaluate.alpaca_files import read_gamed, read_judged, read_leaderboard, read_weights
-from inarch.evaluate.length_control import (
+from inarch.evaluate.alpaca.files import read_gamed, read_judged, read_leaderboard, read_weights
+from inarch.evaluate.alpaca.length_control import (
     Gamed,
     LengthControlSettings,
     bootstrap_error,
@@ -23,6 +22,7 @@ from inarch.evaluate.length_control import (
     make_design,
     predict,
 )
+from inarch.evaluate.alpaca.preferences import Judged
 
 
 class Golden(NamedTuple):

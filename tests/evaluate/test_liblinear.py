@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from inarch.evaluate._liblinear import _Draws, fit_liblinear
 from inarch.evaluate._logistic import Penalty, fit_logistic, sigmoid
+from inarch.evaluate.alpaca._liblinear import _Draws, fit_liblinear
 
 
 def rows(seed, num_features):

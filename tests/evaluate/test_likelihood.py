@@ -13,11 +13,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from inarch.align._layout import Sequences
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate import _sums, _windows
-from inarch.evaluate._sums import summed_logps
-from inarch.evaluate._texts import digest_tokens, encode, read_texts
-from inarch.evaluate._windows import Window
-from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
+from inarch.evaluate.lm import _sums, _windows
+from inarch.evaluate.lm._sums import summed_logps
+from inarch.evaluate.lm._texts import digest_tokens, encode, read_texts
+from inarch.evaluate.lm._windows import Window
+from inarch.evaluate.lm.likelihood import LikelihoodSettings, score_texts
 
 
 def model_of(num_ids, positions=64):

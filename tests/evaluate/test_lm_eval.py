@@ -9,13 +9,13 @@ import torch
 from tests import tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from inarch.evaluate import choices, exact_match
-from inarch.evaluate._examples import as_chat, as_text, with_examples
-from inarch.evaluate._questions import TaskSettings, read_questions
-from inarch.evaluate._reader import Reader
-from inarch.evaluate._texts import read_texts
-from inarch.evaluate.harness import Harness, HarnessSettings, results, rows
-from inarch.evaluate.likelihood import LikelihoodSettings, score_texts
+from inarch.evaluate.lm import choices, exact_match
+from inarch.evaluate.lm._examples import as_chat, as_text, with_examples
+from inarch.evaluate.lm._questions import TaskSettings, read_questions
+from inarch.evaluate.lm._reader import Reader
+from inarch.evaluate.lm._texts import read_texts
+from inarch.evaluate.lm.harness import Harness, HarnessSettings, results, rows
+from inarch.evaluate.lm.likelihood import LikelihoodSettings, score_texts
 from inarch.settings import validate
 
 pytest.importorskip("lm_eval")

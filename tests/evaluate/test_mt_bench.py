@@ -6,8 +6,8 @@ import json
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate.mt_bench import Rating, category_of, rating_of, results, score_ratings
-from inarch.evaluate.mt_bench_files import read_ratings, write_judgments
+from inarch.evaluate.mt_bench.files import read_ratings, write_judgments
+from inarch.evaluate.mt_bench.ratings import Rating, category_of, rating_of, results, score_ratings
 from inarch.evaluate.protocol import mean_score
 
 

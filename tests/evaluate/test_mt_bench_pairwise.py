@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.mt_bench import category_of
-from inarch.evaluate.mt_bench_pairwise import (
+from inarch.evaluate.mt_bench.pairwise import (
     Pair,
     is_pairwise,
     order_consistency,
@@ -15,6 +14,7 @@ from inarch.evaluate.mt_bench_pairwise import (
     results,
     score_pairs,
 )
+from inarch.evaluate.mt_bench.ratings import category_of
 from inarch.evaluate.protocol import mean_score
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inarch.errors import DataError
-from inarch.evaluate import official
-from inarch.evaluate.official import BENCHMARKS, FILES, OfficialFile, find
+from inarch.evaluate.judges import official
+from inarch.evaluate.judges.official import BENCHMARKS, FILES, OfficialFile, find
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mt_bench/question.jsonl"

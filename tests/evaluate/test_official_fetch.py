@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate import official, official_fetch
-from inarch.evaluate.official import FILES, OfficialFile
-from inarch.evaluate.official_fetch import fetch, files_of
+from inarch.evaluate.judges import official, official_fetch
+from inarch.evaluate.judges.official import FILES, OfficialFile
+from inarch.evaluate.judges.official_fetch import fetch, files_of
 
 TEXT = b'{"a": "\xc3\xa9"}\r\n' * 5000
 """Larger than a packet; its line ends must stay."""

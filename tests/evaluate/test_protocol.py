@@ -6,13 +6,13 @@ import pytest
 
 from inarch import __version__
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.alpaca_score import AlpacaFiles, score_alpaca
-from inarch.evaluate.arena import ArenaSettings
-from inarch.evaluate.arena import results as arena_results
-from inarch.evaluate.arena_score import ArenaChoice, score_arena
-from inarch.evaluate.length_control import LengthControlSettings
-from inarch.evaluate.mt_bench import INVALID, Rating
-from inarch.evaluate.mt_bench import results as mt_results
+from inarch.evaluate.alpaca.length_control import LengthControlSettings
+from inarch.evaluate.alpaca.score import AlpacaFiles, score_alpaca
+from inarch.evaluate.arena.battles import ArenaSettings
+from inarch.evaluate.arena.battles import results as arena_results
+from inarch.evaluate.arena.score import ArenaChoice, score_arena
+from inarch.evaluate.mt_bench.ratings import INVALID, Rating
+from inarch.evaluate.mt_bench.ratings import results as mt_results
 from inarch.evaluate.protocol import (
     PromptScore,
     ProtocolRecord,

@@ -7,10 +7,10 @@ import torch
 from tests import tiny
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate import choices, exact_match
-from inarch.evaluate._examples import as_chat, as_text, with_examples
-from inarch.evaluate._questions import TaskSettings, WriteForm, read_questions
-from inarch.evaluate._reader import Reader
+from inarch.evaluate.lm import choices, exact_match
+from inarch.evaluate.lm._examples import as_chat, as_text, with_examples
+from inarch.evaluate.lm._questions import TaskSettings, WriteForm, read_questions
+from inarch.evaluate.lm._reader import Reader
 from inarch.settings import validate
 
 CHOICE = {"choices": "options", "answer": "label"}

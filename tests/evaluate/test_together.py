@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from inarch.evaluate.judging import Case, JudgedModel, Ruling
+from inarch.evaluate.judges.benchmark import Case, JudgedModel, Ruling
+from inarch.evaluate.judges.together import canary_of, mean_of_judges, order_effect
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
-from inarch.evaluate.together import canary_of, mean_of_judges, order_effect
 
 
 def judged(model: str, *rows: tuple[str, str, bool | None, float]) -> JudgedModel:

@@ -13,8 +13,15 @@ from typing import Any
 import pytest
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.benchmark_questions import Question
-from inarch.evaluate.judging import Benchmark, Case, Dialogues, JudgedModel, JudgeOptions, Ruling
+from inarch.evaluate.judges.benchmark import (
+    Benchmark,
+    Case,
+    Dialogues,
+    JudgedModel,
+    JudgeOptions,
+    Ruling,
+)
+from inarch.evaluate.judges.questions import Question
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, load_result
 from inarch.flows import judge
 from inarch.io.endpoints import Reply

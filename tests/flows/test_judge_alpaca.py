@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from inarch.errors import SettingsError
-from inarch.evaluate.alpaca_files import read_annotations
-from inarch.evaluate.alpaca_score import AlpacaFiles, score_alpaca
-from inarch.evaluate.length_control import LengthControlSettings
+from inarch.evaluate.alpaca.files import read_annotations
+from inarch.evaluate.alpaca.length_control import LengthControlSettings
+from inarch.evaluate.alpaca.score import AlpacaFiles, score_alpaca
 from inarch.evaluate.protocol import differences, load_result
 from inarch.flows import judge
 from inarch.settings import load, validate

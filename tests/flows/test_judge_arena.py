@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from inarch.cli.main import app
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.judge_arena import GO_ON
+from inarch.evaluate.arena.judge import GO_ON
 from inarch.flows import judge
 from inarch.settings import validate
 from tests.evaluate.arena_toy import V01, V2, answer_row, golden, protocol, shown, write_rows

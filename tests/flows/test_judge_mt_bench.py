@@ -22,9 +22,9 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.mt_bench import score_ratings
-from inarch.evaluate.mt_bench_files import read_ratings
-from inarch.evaluate.mt_bench_pairwise import read_pairs, score_pairs
+from inarch.evaluate.mt_bench.files import read_ratings
+from inarch.evaluate.mt_bench.pairwise import read_pairs, score_pairs
+from inarch.evaluate.mt_bench.ratings import score_ratings
 from inarch.evaluate.protocol import load_result
 from inarch.flows import judge
 from inarch.flows._judge.candidates import answer as answer_of

@@ -9,10 +9,10 @@ import pytest
 
 from inarch import report
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.agreement import agreement, consistency, position_effect
 from inarch.evaluate.compare import CompareSettings, compare
+from inarch.evaluate.judges.agreement import agreement, consistency, position_effect
+from inarch.evaluate.judges.together import Canary
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, save_results
-from inarch.evaluate.together import Canary
 from inarch.flows._judge.settings import CANARY
 from inarch.io.endpoints import Spent
 from inarch.report._evaluate_judges import CANARY as OURS

@@ -62,10 +62,10 @@ def alpaca(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """AlpacaEval 2: win rate, discrete and length-controlled, from a judge's annotations."""
     from inarch.cli.show_evaluate import show_alpaca
-    from inarch.evaluate.alpaca_files import add_to_leaderboard, leaderboard_row
-    from inarch.evaluate.alpaca_score import GAMED, AlpacaFiles, fetched_gamed, score_alpaca
-    from inarch.evaluate.length_control import LengthControlSettings
-    from inarch.evaluate.official import is_fetched
+    from inarch.evaluate.alpaca.files import add_to_leaderboard, leaderboard_row
+    from inarch.evaluate.alpaca.length_control import LengthControlSettings
+    from inarch.evaluate.alpaca.score import GAMED, AlpacaFiles, fetched_gamed, score_alpaca
+    from inarch.evaluate.judges.official import is_fetched
     from inarch.evaluate.protocol import save_results
     from inarch.settings import validate
 
@@ -126,10 +126,10 @@ def arena(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """Arena-Hard: scores against the baseline; Bradley-Terry's where no model is in all battles."""
     from inarch.cli.show_evaluate import show_arena, show_strengths
-    from inarch.evaluate.arena import ArenaSettings
-    from inarch.evaluate.arena_score import ArenaChoice, score_arena
-    from inarch.evaluate.bradley_terry import numbers, rate
-    from inarch.evaluate.pairings import pairings_without_baseline, read_pairings
+    from inarch.evaluate.arena.battles import ArenaSettings
+    from inarch.evaluate.arena.bradley_terry import numbers, rate
+    from inarch.evaluate.arena.pairings import pairings_without_baseline, read_pairings
+    from inarch.evaluate.arena.score import ArenaChoice, score_arena
     from inarch.evaluate.protocol import save_results
 
     apart = anchor is None and baseline is None
@@ -176,9 +176,9 @@ def mtbench(
 ) -> None:
     """MT-Bench: ratings of both turns, or wins in pairs, from a judge's judgments."""
     from inarch.cli.show_evaluate import show_mtbench, show_pairs
-    from inarch.evaluate import mt_bench_pairwise as pairwise
-    from inarch.evaluate.mt_bench import results, score_ratings
-    from inarch.evaluate.mt_bench_files import read_ratings
+    from inarch.evaluate.mt_bench import pairwise
+    from inarch.evaluate.mt_bench.files import read_ratings
+    from inarch.evaluate.mt_bench.ratings import results, score_ratings
     from inarch.evaluate.protocol import made_of, save_results
 
     if pairwise.is_pairwise(judgments):
@@ -301,12 +301,12 @@ def compare(  # noqa: PLR0913  (a flag each)
 ) -> None:
     """How much better A is than B on the same prompts, with an interval, per category."""
     from inarch.cli.show_evaluate import show_comparison
-    from inarch.evaluate.alpaca_files import read_gamed
-    from inarch.evaluate.alpaca_score import GAMED, fetched_gamed
+    from inarch.evaluate.alpaca.files import read_gamed
+    from inarch.evaluate.alpaca.length_control import LengthControlSettings
+    from inarch.evaluate.alpaca.score import GAMED, fetched_gamed
     from inarch.evaluate.compare import CompareSettings, compare_all
     from inarch.evaluate.controlled import LengthControl, has_lengths
-    from inarch.evaluate.length_control import LengthControlSettings
-    from inarch.evaluate.official import is_fetched
+    from inarch.evaluate.judges.official import is_fetched
     from inarch.evaluate.protocol import load_result
     from inarch.settings import validate
 

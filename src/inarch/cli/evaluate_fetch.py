@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from inarch.evaluate.official_fetch import Fetched
+    from inarch.evaluate.judges.official_fetch import Fetched
 
 
 def fetch(
@@ -23,8 +23,8 @@ def fetch(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """The official questions, baselines' answers and prompts, each checked by its digest."""
-    from inarch.evaluate import official_fetch as area
-    from inarch.evaluate.official import cache_folder
+    from inarch.evaluate.judges import official_fetch as area
+    from inarch.evaluate.judges.official import cache_folder
     from inarch.io.progress import track
 
     files = area.files_of(benchmarks or ())
@@ -50,7 +50,7 @@ def _show(found: Sequence["Fetched"], folder: Path) -> None:
     from rich.text import Text
 
     from inarch.cli.show import output
-    from inarch.evaluate.official import NON_COMMERCIAL, readable
+    from inarch.evaluate.judges.official import NON_COMMERCIAL, readable
 
     for benchmark in dict.fromkeys(row.file.benchmark for row in found):
         table = Table(benchmark, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -10,14 +10,14 @@ from rich.text import Text
 from inarch.cli.show import output
 
 if TYPE_CHECKING:
-    from inarch.evaluate.agreement import Consistency
-    from inarch.evaluate.alpaca_score import AlpacaScore
-    from inarch.evaluate.arena_score import ArenaLeaderboard
-    from inarch.evaluate.bradley_terry import Strength
+    from inarch.evaluate.alpaca.score import AlpacaScore
+    from inarch.evaluate.arena.bradley_terry import Strength
+    from inarch.evaluate.arena.score import ArenaLeaderboard
     from inarch.evaluate.compare import Comparison, Difference
     from inarch.evaluate.controlled import ControlledDifference
-    from inarch.evaluate.mt_bench import MtScore
-    from inarch.evaluate.mt_bench_pairwise import PairScore
+    from inarch.evaluate.judges.agreement import Consistency
+    from inarch.evaluate.mt_bench.pairwise import PairScore
+    from inarch.evaluate.mt_bench.ratings import MtScore
     from inarch.evaluate.protocol import ProtocolRecord
 
 

@@ -7,19 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inarch.evaluate.answers import AnswerScore, score_answers
-    from inarch.evaluate.bits import bits_per_byte
-    from inarch.evaluate.speed import Speed, Workload, measure_speed
+    from inarch.evaluate.lm.answers import AnswerScore, score_answers
+    from inarch.evaluate.lm.bits import bits_per_byte
+    from inarch.evaluate.lm.speed import Speed, Workload, measure_speed
 
 __all__ = ["AnswerScore", "Speed", "Workload", "bits_per_byte", "measure_speed", "score_answers"]
 
 _MODULE_OF = {
-    "AnswerScore": "answers",
-    "score_answers": "answers",
-    "bits_per_byte": "bits",
-    "Speed": "speed",
-    "Workload": "speed",
-    "measure_speed": "speed",
+    "AnswerScore": "lm.answers",
+    "score_answers": "lm.answers",
+    "bits_per_byte": "lm.bits",
+    "Speed": "lm.speed",
+    "Workload": "lm.speed",
+    "measure_speed": "lm.speed",
 }
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inarch.errors import DataError
-from inarch.evaluate._alpaca_index import instruction_index
 from inarch.evaluate._resample import (
     LEVEL,
     draw_counts,
@@ -25,10 +24,8 @@ from inarch.evaluate._resample import (
     draws_p_value,
     percentiles,
 )
-from inarch.evaluate.alpaca import BASELINE, Judged
-from inarch.evaluate.arena import ArenaSettings, Battles
-from inarch.evaluate.arena_style import Style, fit_with_style
-from inarch.evaluate.length_control import (
+from inarch.evaluate.alpaca._index import instruction_index
+from inarch.evaluate.alpaca.length_control import (
     NUM_FOLDS,
     Gamed,
     LengthControlled,
@@ -37,6 +34,9 @@ from inarch.evaluate.length_control import (
     length_controlled,
     make_design,
 )
+from inarch.evaluate.alpaca.preferences import BASELINE, Judged
+from inarch.evaluate.arena.battles import ArenaSettings, Battles
+from inarch.evaluate.arena.style import Style, fit_with_style
 from inarch.evaluate.protocol import PromptScore, Result
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,8 @@ import transformers
 from transformers import AutoConfig
 
 from inarch.errors import SettingsError
-from inarch.evaluate._texts import read_texts
-from inarch.evaluate.likelihood import (
+from inarch.evaluate.lm._texts import read_texts
+from inarch.evaluate.lm.likelihood import (
     DEFAULT_WINDOW,
     Likelihood,
     LikelihoodSettings,

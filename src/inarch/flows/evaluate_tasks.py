@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 from pydantic import NonNegativeInt, PositiveInt
 
 from inarch.errors import SettingsError
-from inarch.evaluate import choices, exact_match
-from inarch.evaluate._examples import as_chat, as_text, with_examples
-from inarch.evaluate._questions import FewshotForm, Question, TaskSettings, read_questions
-from inarch.evaluate._reader import Reader
-from inarch.evaluate.harness import Harness, HarnessSettings
-from inarch.evaluate.harness import results as harness_results
-from inarch.evaluate.harness import rows as harness_rows
-from inarch.evaluate.likelihood import DEFAULT_WINDOW
+from inarch.evaluate.lm import choices, exact_match
+from inarch.evaluate.lm._examples import as_chat, as_text, with_examples
+from inarch.evaluate.lm._questions import FewshotForm, Question, TaskSettings, read_questions
+from inarch.evaluate.lm._reader import Reader
+from inarch.evaluate.lm.harness import Harness, HarnessSettings
+from inarch.evaluate.lm.harness import results as harness_results
+from inarch.evaluate.lm.harness import rows as harness_rows
+from inarch.evaluate.lm.likelihood import DEFAULT_WINDOW
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, save_results
 from inarch.flows.evaluate_likelihood import (
     load_for,

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from inarch.errors import DataError, SettingsError
-from inarch.evaluate.agreement import pooled_agreement
-from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
-from inarch.evaluate.judge_alpaca import AlpacaBenchmark, AlpacaProtocol
-from inarch.evaluate.judge_arena import ArenaBenchmark
-from inarch.evaluate.judge_mt_bench import open_mt_bench
-from inarch.evaluate.judging import Benchmark, Dialogues, JudgedModel
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
+from inarch.evaluate.alpaca.judge import AlpacaBenchmark, AlpacaProtocol
+from inarch.evaluate.arena.judge import ArenaBenchmark
+from inarch.evaluate.arena.settings import ArenaV01Protocol, ArenaV2Protocol
+from inarch.evaluate.judges.agreement import pooled_agreement
+from inarch.evaluate.judges.benchmark import Benchmark, Dialogues, JudgedModel
+from inarch.evaluate.judges.together import canary_of, mean_of_judges, order_effect
+from inarch.evaluate.mt_bench.judge import open_mt_bench
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol
 from inarch.evaluate.protocol import Result, save_results
-from inarch.evaluate.together import canary_of, mean_of_judges, order_effect
 from inarch.flows._judge.asking import REPLIES, fitted, rule
 from inarch.flows._judge.candidates import answer
 from inarch.flows._judge.plan import judges_itself

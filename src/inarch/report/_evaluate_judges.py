@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from inarch.errors import DataError
-from inarch.evaluate.agreement import Agreement, agreement, pooled_agreement
+from inarch.evaluate.judges.agreement import Agreement, agreement, pooled_agreement
 from inarch.evaluate.protocol import ProtocolRecord, Result
 from inarch.report._evaluate_scales import title_of
 from inarch.report._html import table

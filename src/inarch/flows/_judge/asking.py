@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from inarch.errors import SettingsError
-from inarch.evaluate.judging import Benchmark, Case, Ruling
+from inarch.evaluate.judges.benchmark import Benchmark, Case, Ruling
 from inarch.flows._judge.settings import JudgeSettings
 from inarch.io.endpoints import EndpointSettings, Failure, Reply, Request, ask, probe_logprobs
 from inarch.io.progress import track
@@ -51,10 +51,13 @@ def fitted(benchmark: Benchmark, judge: JudgeSettings, folder: Path) -> Benchmar
 
 def with_options(benchmark: Benchmark, judge: JudgeSettings) -> Benchmark:
     """Return the benchmark with a judge's own temperature and length of replies."""
-    own = {"temperature": judge.temperature, "max_tokens": judge.max_tokens}
-    given = {name: value for name, value in own.items() if value is not None}
+    options = benchmark.options
+    if judge.temperature is not None:
+        options = options._replace(temperature=judge.temperature)
+    if judge.max_tokens is not None:
+        options = options._replace(max_tokens=judge.max_tokens)
     changed = copy.copy(benchmark)
-    changed.options = benchmark.options._replace(**given)
+    changed.options = options
     return changed
 
 

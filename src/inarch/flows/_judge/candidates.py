@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inarch.errors import DataError
-from inarch.evaluate.benchmark_answers import NO_ANSWER, answering_model, read_model_answers
-from inarch.evaluate.benchmark_questions import Question
-from inarch.evaluate.judging import Benchmark, Dialogues
+from inarch.evaluate.judges.answers import NO_ANSWER, answering_model, read_model_answers
+from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
+from inarch.evaluate.judges.questions import Question
 from inarch.flows._judge.settings import CandidateSettings, JudgeRun
 from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
 from inarch.io.files import digest_file

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inarch.evaluate.judging import Benchmark, Dialogues
+from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
 from inarch.flows._judge.asking import request, with_options
 from inarch.flows._judge.candidates import chat
 from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings

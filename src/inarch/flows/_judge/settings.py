@@ -4,9 +4,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
-from inarch.evaluate.arena_protocol import ArenaV01Protocol, ArenaV2Protocol
-from inarch.evaluate.judge_alpaca import AlpacaProtocol
-from inarch.evaluate.mt_bench_protocol import MtBenchProtocol
+from inarch.evaluate.alpaca.judge import AlpacaProtocol
+from inarch.evaluate.arena.settings import ArenaV01Protocol, ArenaV2Protocol
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings

@@ -1,0 +1,1 @@
+"""What all judged benchmarks share: the interface, official files, agreement."""

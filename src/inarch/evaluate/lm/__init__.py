@@ -1,0 +1,1 @@
+"""What a model says by itself: likelihoods, chosen and written answers, speed."""

@@ -1,0 +1,1 @@
+"""MT-Bench: judged live, and scored from what a judge wrote."""

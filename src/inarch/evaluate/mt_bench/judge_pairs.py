@@ -1,0 +1,232 @@
+"""MT-Bench in pairs, judged live: each turn beside a baseline's, in both orders.
+
+Source:  lm-sys/FastChat at 0e6d3e4, fastchat/llm_judge, ``gen_judgment.py``, mode
+         pairwise-baseline.
+Differs: the baseline's answers come from a file or from a model of the run, and none is taken for
+         granted, where FastChat takes gpt-3.5-turbo's. A question that one of the two has not
+         answered in full is not judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch import __version__
+from inarch.errors import DataError
+from inarch.evaluate.judges.answers import (
+    NO_ANSWER,
+    answering_model,
+    read_model_answers,
+    write_model_answers,
+)
+from inarch.evaluate.judges.baseline import BaselineSettings
+from inarch.evaluate.judges.benchmark import (
+    Benchmark,
+    Case,
+    Dialogues,
+    JudgedModel,
+    JudgeOptions,
+    Ruling,
+)
+from inarch.evaluate.judges.questions import Question
+from inarch.evaluate.mt_bench.pairwise import ERROR, Pair, results
+from inarch.evaluate.mt_bench.prompts import fill, prompt_name
+from inarch.evaluate.mt_bench.ratings import category_of
+from inarch.evaluate.mt_bench.settings import (
+    ANSWERS,
+    SHORT,
+    MtBenchProtocol,
+    open_files,
+    sampling_of,
+)
+from inarch.evaluate.protocol import Result
+from inarch.io.endpoints import Reply
+from inarch.io.files import digest_file, make_folder, write_text
+from inarch.io.sampling import SamplingSettings
+
+logger = logging.getLogger(__name__)
+
+_VERDICTS = {"[[A]]": 1.0, "[[B]]": 0.0, "[[C]]": 0.5}
+"""What the answer that is shown first gets; the first of these that a judgment has anywhere."""
+
+Game = tuple[Case, Ruling]
+
+
+class PairwiseBenchmark(Benchmark):
+    """Each turn beside a baseline's, see `inarch.evaluate.judges.benchmark`."""
+
+    name = "mt_bench"
+    options = JudgeOptions(temperature=0.0, max_tokens=2048)
+
+    def __init__(self, settings: MtBenchProtocol, baseline: BaselineSettings) -> None:
+        self._files = open_files(settings)
+        self.questions = self._files.questions
+        self.inputs = dict(self._files.digests)
+        self.baseline, file = baseline.name, baseline.answers
+        self._answers: Dialogues | None = None
+        self._digest = ""
+        if file is not None:
+            self.baseline = self.baseline or answering_model(file, "mt_bench")
+            self._take(read_model_answers(file, "mt_bench"))
+            self.inputs["baseline"] = digest_file(file)
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """Return the baseline, where it is a model of the run."""
+        return (self.baseline,) if self._answers is None else ()
+
+    def meet(self, answered: Mapping[str, Dialogues]) -> None:
+        """Take the answers of a baseline that is a model of the run."""
+        if self._answers is None:
+            self._take(answered[self.baseline])
+
+    def sampling(self, question: Question) -> SamplingSettings:
+        """Return answers of at most 1024 tokens at the category's temperature."""
+        return sampling_of(question)
+
+    def cases(self, model: str, dialogues: Dialogues) -> list[Case]:
+        """Return both games of each turn that the model and the baseline have answered.
+
+        The baseline itself plays none.
+        """
+        other = self._answers or {}
+        found = []
+        for question in self.questions:
+            if model == self.baseline or question.id not in dialogues.keys() & other.keys():
+                continue
+            own, base = dialogues[question.id], other[question.id]
+            for turn in range(1, len(question.turns) + 1):
+                prompt = self._files.prompts[prompt_name(question, turn, "pairwise")]
+                for first, (a, b) in ((True, (own, base)), (False, (base, own))):
+                    asked = fill(prompt, question, turn, {"answer_a": a, "answer_b": b})
+                    found.append(Case(question.id, f"turn {turn}", asked, first))
+        return found
+
+    def read(self, case: Case, replies: Sequence[Reply]) -> Ruling:
+        """Return a game's outcome for the model: 1 it wins, 0 it loses, 0.5 a tie."""
+        last = replies[-1]
+        for verdict, first in _VERDICTS.items():
+            if verdict in last.text:
+                return Ruling(first if case.model_first else 1 - first, verdict, last.text)
+        cut = last.finish_reason == "length"
+        failure = "the judgment is cut before a verdict" if cut else "no verdict in the judgment"
+        return Ruling(math.nan, words=last.text, failure=failure)
+
+    def save(self, path: Path, judged: JudgedModel) -> Path:
+        """Write FastChat's judgments, and both models' answers into ``model_answer`` beside."""
+        file = path.with_name(f"{path.name}.jsonl")
+        rows = [_row(pair, games) for pair, games in self._pairs(judged)]
+        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        folder = path.parent / ANSWERS
+        make_folder(folder)
+        base = f"{self.baseline.replace('/', '-')}.jsonl"
+        said = {base: (self.baseline, self._answers or {})}
+        said[file.name] = (judged.model, judged.dialogues)
+        for name, (model, answers) in said.items():
+            write_model_answers(folder / name, self.name, model, self.questions, answers)
+        return file
+
+    def result(self, judged: JudgedModel) -> Result:
+        """Return the share of turns won in both orders, in percent, a tie half.
+
+        Raises:
+            DataError: No turn has two verdicts, or the model is the baseline.
+        """
+        if judged.model == self.baseline:
+            raise DataError(f"{judged.model} is the baseline, which has 50 by definition")
+        pairs = [pair for pair, _ in self._pairs(judged)]
+        failures = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
+        if not any(pair.is_valid for pair in pairs):
+            why = failures.most_common(1)[0][0] if failures else "no question has both answers"
+            raise DataError(
+                f"{judged.model}: none of {len(pairs)} turns has verdicts of {judged.judge} in both"
+                f" orders, mostly for: {why}; expected [[A]], [[B]] or [[C]]: take a judge that"
+                " does what it is asked"
+            )
+        made: dict[str, Any] = {
+            "inarch": __version__,
+            "n_unanswered": len(self.questions) - len({pair.question for pair in pairs}),
+            "failures": dict(failures.most_common()),
+        }
+        [found] = results(pairs, self.baseline, made=made)
+        judging = (
+            f"in pairs, both orders, temperature {self.options.temperature:g},"
+            f" {self.options.max_tokens} tokens, the first of [[A]], [[B]], [[C]] that is there"
+        )
+        record = self._files.record(found.protocol, len(self.questions), judging)
+        data = f"{record.data}, {self.baseline}'s answers {self._digest[:SHORT]}"
+        return found._replace(protocol=record.model_copy(update={"data": data}))
+
+    def _take(self, answers: Dialogues) -> None:
+        """Take the baseline's answers, as far as they answer a question in full.
+
+        Raises:
+            DataError: They answer none.
+        """
+        self._answers = {
+            question.id: answers[question.id][: len(question.turns)]
+            for question in self.questions
+            if len(answers.get(question.id, ())) >= len(question.turns)
+            and NO_ANSWER not in answers[question.id]
+        }
+        missing = [question.id for question in self.questions if question.id not in self._answers]
+        if not self._answers:
+            raise DataError(
+                f"found no whole answer of the baseline {self.baseline} to any of {len(missing)}"
+                f" questions, such as {missing[0]}; give its answers to these questions"
+            )
+        if missing:
+            logger.warning(
+                "the baseline %s has no whole answer to %d of %d questions, such as %s; they are"
+                " not judged",
+                *(self.baseline, len(missing), len(self.questions), missing[0]),
+            )
+        content = json.dumps(sorted(self._answers.items()))
+        self._digest = hashlib.sha256(content.encode()).hexdigest()
+
+    def _pairs(self, judged: JudgedModel) -> Iterator[tuple[Pair, tuple[Game, Game]]]:
+        """Yield each turn's games as FastChat's pair, the model before the baseline."""
+        by_id = {question.id: question for question in self.questions}
+        games = list(zip(judged.cases, judged.rulings, strict=True))
+        for one, other in zip(games[::2], games[1::2], strict=True):
+            question, turn = by_id[one[0].question], int(one[0].part.removeprefix("turn "))
+            pair = Pair(
+                int(question.id),
+                question.category or category_of(int(question.id)),
+                turn,
+                (judged.model, self.baseline),
+                (_winner(one[1]), _winner(other[1])),
+                judged.judge,
+                prompt_name(question, turn, "pairwise"),
+            )
+            yield pair, (one, other)
+
+
+def _winner(ruling: Ruling) -> str:
+    """Return who wins a game, the model being the first of its pair."""
+    return {1.0: "model_1", 0.0: "model_2", 0.5: "tie"}.get(ruling.value, ERROR)
+
+
+def _row(pair: Pair, games: tuple[Game, Game]) -> dict[str, Any]:
+    """Return a row of FastChat's ``gpt-4_pair.jsonl``."""
+    row: dict[str, Any] = {
+        "question_id": pair.question,
+        "model_1": pair.models[0],
+        "model_2": pair.models[1],
+        "g1_winner": pair.winners[0],
+        "g2_winner": pair.winners[1],
+        "judge": [pair.judge, pair.prompt],
+    }
+    for name, (case, ruling) in zip(("g1", "g2"), games, strict=True):
+        row[f"{name}_user_prompt"] = case.messages[-1].content
+        row[f"{name}_judgment"] = ruling.words or NO_ANSWER
+    row["turn"] = pair.turn
+    is_own = pair.category != category_of(pair.question)
+    return row | ({"category": pair.category} if is_own else {})
