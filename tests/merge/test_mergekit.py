@@ -5,7 +5,6 @@ The recipes that mergekit's own repository shows are run too where a clone of it
 """
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -35,7 +34,6 @@ def oracle(text: str, out: Path) -> tuple[dict[str, np.ndarray], dict[str, objec
     from mergekit.options import MergeOptions
     from safetensors.torch import load_file
 
-    logging.getLogger().setLevel(logging.ERROR)
     recipe = MergeConfiguration.model_validate(yaml.safe_load(text))
     options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
     run_merge(recipe, str(out), options)
