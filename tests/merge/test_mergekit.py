@@ -5,6 +5,7 @@ The recipes that mergekit's own repository shows are run too where a clone of it
 """
 
 import json
+import logging
 import os
 import re
 import subprocess
