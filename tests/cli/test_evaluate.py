@@ -300,6 +300,9 @@ def test_battles_without_a_baseline(inarch_says, tmp_path):
     code, _, said = inarch_says(*given, "y", "--baseline", "x", "--out", tmp_path)
     assert code == 2
     assert "--baseline, --out: no effect" in said
+    code, _, said = inarch_says(*given[:-1], "--control", "style")
+    assert code == 2
+    assert "--control: no effect" in said
     assert inarch_says(*given, "w")[0] == 2
 
 
@@ -369,7 +372,7 @@ def test_mtbench_in_pairs(inarch_says, tmp_path):
     code, printed, _ = inarch_says(*given, "--out", tmp_path / "r")
     assert code == 0
     assert "% of turns won against all others" in printed
-    assert "in 75.0 % of 80 games; being shown first is worth +18.8 points" in printed
+    assert "in 75.0 % of 80 turns; being shown first is worth +18.8 points" in printed
     code, printed, _ = inarch_says(
         "evaluate", "compare", tmp_path / "r/m.json", tmp_path / "r/n.json"
     )

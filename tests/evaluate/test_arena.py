@@ -34,7 +34,7 @@ def random_battles(seed, num_prompts=60, models=("m", "n")) -> Battles:
 def test_by_hand():
     # m: 3 x 1, 1 x 0, 1 x 0.5 of 5 battles: 70 %; n: 1 x 0 of 1.
     rows = [("q", "m", 1)] * 3 + [("q", "m", 0), ("r", "m", 0.5), ("q", "n", 0)]
-    found = score_battles(battles(rows, num_invalid={"m": 2}), ArenaSettings())
+    found = score_battles(battles(rows, num_invalid={("m", ""): 2}), ArenaSettings())
     assert list(found) == ["m", "b", "n"]
     assert found["m"].whole.score == pytest.approx(70)
     assert (found["m"].whole.n_prompts, found["m"].n_battles, found["m"].n_invalid) == (2, 5, 2)
@@ -127,6 +127,42 @@ def test_categories_have_scores_and_baselines_of_their_own(caplog):
         "g": ["fun"],
     }
     assert "different baselines" in caplog.text
+
+
+def test_a_baseline_of_one_category_may_be_a_model_in_another():
+    rows = [("q", "m", 1), ("r", "m", 0), ("r", "o", 1), ("s", "o", 0)]
+    hard, fun = "hard", "fun"
+    parts = battles(rows, categories=(hard, fun, fun, fun), baseline_of={hard: "o", fun: "g"})
+    found = score_battles(parts, ArenaSettings())
+    told = {model: (row.whole.score, row.n_battles) for model, row in found.items()}
+    assert told == {"m": (50, 2), "o": (50, 2), "g": (50, 0)}
+    won = score_battles(parts._replace(outcome_N=np.ones(4)), ArenaSettings())["o"]
+    assert (won.whole.score, won.whole.n_prompts) == (100, 2)
+    assert {name: part.score for name, part in won.by_category.items()} == {hard: 50, fun: 100}
+
+
+def test_games_that_are_left_out_are_those_of_the_category():
+    rows = [("q", "m", 1), ("r", "m", 0)]
+    left_out = {("m", "hard"): 2, ("m", "fun"): 1, ("n", "fun"): 4}
+    parts = battles(rows, categories=("hard", "fun"), num_invalid=left_out)
+    parts = parts._replace(baseline_of={"hard": "b", "fun": "b"})
+    assert score_battles(parts, ArenaSettings())["m"].n_invalid == 3
+    assert [result.made["n_invalid"] for result in results(parts)] == [3]
+    hard = parts.of_category("hard")
+    assert score_battles(hard, ArenaSettings())["m"].n_invalid == 2
+    assert [result.made["n_invalid"] for result in results(hard)] == [2]
+
+
+def test_the_order_of_rows_does_not_matter():
+    once = random_battles(0)
+    order = np.random.default_rng(1).permutation(len(once.prompts))
+    turned = battles(
+        [(once.prompts[i], once.models[i], once.outcome_N[i]) for i in order],
+    )
+    one, other = (score_battles(each, ArenaSettings()) for each in (once, turned))
+    assert {m: row.whole for m, row in other.items()} == {
+        m: pytest.approx(row.whole) for m, row in one.items()
+    }
 
 
 def test_results_mean_the_scores():

@@ -89,7 +89,7 @@ def test_judgments_are_battles(tmp_path):
     found = files.read_battles(lines(tmp_path, judged(), judged("r", (None, "B>A"))))
     assert found.prompts == ("q",) * 4 + ("r",)
     assert found.outcome_N.tolist() == [0, 1, 1, 1, 0]
-    assert dict(found.num_invalid) == {"m": 1}
+    assert found.num_invalid == {("m", ""): 1}
     assert (found.version, found.judge, dict(found.baseline_of)) == (
         "v0.1",
         "j",
@@ -107,7 +107,7 @@ def test_judgments_of_v2_have_a_uid_and_a_category(tmp_path):
     assert found.version == "v2"
     assert found.prompts == ("q",) * 4 + ("s",) * 4
     assert found.outcome_N.tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
-    assert dict(found.num_invalid) == {"m": 2}
+    assert found.num_invalid == {("m", "hard_prompt"): 2, ("m", "creative_writing"): 0}
     assert dict(found.baseline_of) == {
         "hard_prompt": "o3-mini-2025-01-31",
         "creative_writing": "gemini-2.0-flash-001",
@@ -153,6 +153,26 @@ def test_a_wrong_judgment_is_refused_by_its_row(tmp_path, change, complaint):
 def test_two_judges_do_not_mix(tmp_path):
     with pytest.raises(DataError, match="judgments by j, k"):
         files.read_battles(lines(tmp_path, judged(), judged("r", judge="k")))
+
+
+def test_two_judges_of_battles_do_not_mix(tmp_path):
+    rows = [battle() | {"judge": "j"}, battle(question="r") | {"judge": "k"}]
+    with pytest.raises(DataError, match="battles by j, k; their verdicts do not mean the same"):
+        files.read_battles(lines(tmp_path, *rows), baseline="b")
+
+
+def test_rows_that_name_their_baseline_are_believed(tmp_path):
+    path = lines(tmp_path, judged(baseline="own"))
+    assert set(files.read_battles(path, baseline="own").baseline_of.values()) == {"own"}
+    with pytest.raises(DataError, match="judgments against own, and --baseline other"):
+        files.read_battles(path, baseline="other")
+
+
+def test_a_baseline_is_not_judged_against_itself(tmp_path):
+    own = judged("q", key="uid", category="creative_writing") | {"model": "o3-mini-2025-01-31"}
+    assert files.read_battles(lines(tmp_path, own)).models == ("o3-mini-2025-01-31",) * 4
+    with pytest.raises(DataError, match="found o3-mini-2025-01-31 against itself on q; leave"):
+        files.read_battles(lines(tmp_path, own | {"uid": "r"}, own | {"category": "hard_prompt"}))
 
 
 @pytest.mark.parametrize("version", ["v0.1", "v2"])

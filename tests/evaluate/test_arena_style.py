@@ -144,6 +144,16 @@ def test_a_judge_that_likes_length_is_found_out(version):
     assert found.scores["m"].score == pytest.approx(100 / (1 + 3**-0.5), abs=0.2)
 
 
+def test_the_order_of_rows_does_not_matter():
+    read = random_battles(0)
+    order = np.random.default_rng(1).permutation(len(read.prompts))
+    turned = battles([(read.prompts[i], read.models[i], read.outcome_N[i]) for i in order])
+    settings = ArenaSettings(control="style")
+    one, other = (score_with_style(each, styles_of(read), settings) for each in (read, turned))
+    for model, score in one.scores.items():
+        assert other.scores[model] == pytest.approx(score, abs=1e-6)
+
+
 def test_rows_may_be_drawn():
     read = random_battles(2, num_prompts=200)
     styles = styles_of(read)

@@ -203,6 +203,13 @@ def test_the_interval_holds_the_truth_19_times_out_of_20():
     assert 52 <= held <= 60
 
 
+def test_the_order_of_battles_does_not_matter():
+    one = circle()
+    order = np.random.default_rng(1).permutation(len(one.a))
+    other = pairings(*[(one.prompts[i], one.a[i], one.b[i], one.outcome_N[i]) for i in order])
+    assert rate(other, "a") == {model: pytest.approx(row) for model, row in rate(one, "a").items()}
+
+
 def test_a_prompts_battles_are_drawn_together():
     once = circle()
     many = Pairings(*(4 * part for part in once[:3]), np.tile(once.outcome_N, 4))

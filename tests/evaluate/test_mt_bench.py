@@ -49,8 +49,9 @@ def test_by_hand():
     assert found["n"].average == 10
 
 
-def test_nothing_that_counts():
+def test_nothing_that_counts(caplog):
     found = score_ratings(ratings((81, 1, -1)))["m"]
+    assert "m: none of 1 judgments holds a rating" in caplog.text
     assert found == (None, None, None, 0, {}, None, None, 1, 0)
     assert results(ratings((81, 1, -1))) == []
 
@@ -69,6 +70,13 @@ def test_the_interval_draws_questions():
     one, many = score_ratings(few)["m"], score_ratings(few * 4)["m"]
     assert (many.lower, many.upper) == pytest.approx((one.lower, one.upper))
     assert one.lower < one.average < one.upper
+
+
+def test_the_order_of_rows_does_not_matter():
+    rows = ratings(*[(q, turn, (q * 7 + turn) % 10 + 1) for q in range(81, 161) for turn in (1, 2)])
+    one, other = (score_ratings(each)["m"] for each in (rows, rows[50:] + rows[49::-1]))
+    assert other[:4] == pytest.approx(one[:4])
+    assert (other.lower, other.upper) == pytest.approx((one.lower, one.upper))
 
 
 def test_published(eval_data):

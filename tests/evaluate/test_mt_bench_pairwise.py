@@ -108,16 +108,17 @@ def test_wins_are_losses_of_others():
     assert rates == sorted(rates, reverse=True)
 
 
-def test_the_interval_draws_questions(caplog):
+def test_the_interval_draws_questions():
     rows = random_pairs(2, models=("m", "b"))
-    one, many = score_pairs(rows)["m"], score_pairs(rows * 3)["m"]
+    one, many = score_pairs(rows)["m"], score_pairs(rows[::-1] * 3)["m"]
     assert (many.lower, many.upper) == pytest.approx((one.lower, one.upper))
     assert one.lower < one.win_rate_adjusted < one.upper
-    assert "turns are judged more than once for a pair" in caplog.text
 
 
 def test_the_order_of_all_battles():
     rows = [pair(81, "model_1", "model_2"), pair(82, "model_1", "model_1")]
+    others = pair(84, "model_1", "model_1", models=("m", "n"))
+    assert order_consistency([*rows, others], "b") == order_consistency(rows)
     found = order_consistency([*rows, pair(83, "error", "tie")])
     # the first shown wins both, then m: 1 1 first, 0 1 second
     assert (found.n, found.num_left_out) == (2, 1)
@@ -189,6 +190,17 @@ def test_official_rows(tmp_path):
     assert [row.category for row in read_pairs(path, questions)] == ["reasoning", "own"]
     single = {"question_id": 81, "model": "m", "turn": 1, "score": 3}
     assert not is_pairwise(lines(tmp_path, single))
+
+
+def test_what_is_left_out_and_what_is_repeated_is_told_once(tmp_path, caplog):
+    rows = read_pairs(lines(tmp_path, line(g1_winner="error"), line(), line(turn=2, model_1="n")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 turns with a game without a verdict are left out",
+        "1 turns are judged more than once for a pair; each judgment counts",
+    ]
+    caplog.clear()
+    assert list(score_pairs(rows, "m")) == ["b"]
+    assert [record.getMessage() for record in caplog.records] == ["1 turns without m are left out"]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ def arena(  # noqa: PLR0913  (a flag each)
     if pairings:
         against = {"--baseline": baseline, "--protocol": protocol, "--category": category}
         dead = against | {"--style": style, "--out": out, "--intervals": intervals == "rows"}
+        dead |= {"--control": control != "none"}
         _refuse(dead, "Bradley-Terry rates all battles together, against no baseline")
         strengths = rate(pairings, anchor)
         if as_json:
@@ -191,7 +192,7 @@ def mtbench(
             rows = {model: score._asdict() for model, score in scores.items()}
             typer.echo(json.dumps(rows, ensure_ascii=False))
         else:
-            show_pairs(scores, pairwise.order_consistency(pairs), baseline)
+            show_pairs(scores, pairwise.order_consistency(pairs, baseline), baseline)
         return
     _refuse({"--baseline": baseline}, "these judgments rate each model alone")
     ratings = read_ratings(judgments, questions)

@@ -124,7 +124,7 @@ def show_pairs(
     output.print(categories)
     output.print(
         f"both orders name the same winner in {100 * orders.consistent_frac:.1f} % of {orders.n}"
-        f" games; being shown first is worth {100 * orders.first_bias:+.1f} points"
+        f" turns; being shown first is worth {100 * orders.first_bias:+.1f} points"
         f" ({100 * orders.lower:+.1f} to {100 * orders.upper:+.1f})",
         highlight=False,
         soft_wrap=True,

@@ -53,8 +53,8 @@ class Battles(NamedTuple):
     baseline_of: Mapping[str, str]
     """By category."""
     judge: str = ""
-    num_invalid: Mapping[str, int] = {}
-    """Games that are left out, by model."""
+    num_invalid: Mapping[tuple[str, str], int] = {}
+    """Games that are left out, by model and category."""
 
     def only(self, keep_N: NDArray[np.bool_]) -> Battles:
         """Return some of the battles."""
@@ -69,7 +69,12 @@ class Battles(NamedTuple):
     def of_category(self, name: str) -> Battles:
         """Return the battles of a category that there are some of."""
         kept = self.only(_where(self.categories, name))
-        return kept._replace(baseline_of={name: self.baseline_of[name]})
+        invalid = {key: number for key, number in self.num_invalid.items() if key[1] == name}
+        return kept._replace(baseline_of={name: self.baseline_of[name]}, num_invalid=invalid)
+
+    def left_out(self, model: str) -> int:
+        """Return how many of a model's games are left out."""
+        return sum(number for (of, _), number in self.num_invalid.items() if of == model)
 
 
 class ArenaSettings(Settings):
@@ -129,7 +134,7 @@ def score_battles(battles: Battles, settings: ArenaSettings) -> dict[str, ArenaS
         model: ArenaScore(
             score,
             count[model],
-            battles.num_invalid.get(model, 0),
+            battles.left_out(model),
             {name: part[model] for name, part in parts.items() if model in part},
         )
         for model, score in whole.items()
@@ -168,7 +173,7 @@ def results(
             PromptScore(prompt, category_of[prompt], float(100 * total / weight), float(weight))
             for prompt, total, weight in zip(prompts, sums_Q, weights_Q, strict=True)
         )
-        invalid = {"n_invalid": battles.num_invalid.get(model, 0)}
+        invalid = {"n_invalid": battles.left_out(model)}
         found.append(Result(record, model, rows, scores[model].numbers(), {**made, **invalid}))
     return found
 
@@ -198,13 +203,14 @@ def _scores(battles: Battles, settings: ArenaSettings) -> dict[str, Score]:
     for baseline in dict.fromkeys(
         battles.baseline_of[c] for c in dict.fromkeys(battles.categories)
     ):
-        found[baseline] = Score(50.0, 50.0, 50.0, num_prompts)
+        # The baseline of one category may be a model in another.
+        found.setdefault(baseline, Score(50.0, 50.0, 50.0, num_prompts))
     return found
 
 
 def _indexed(names: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return each name's number, and the names by number."""
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    """Return each name's number, and the names by number; in whatever order they come."""
+    number = {name: i for i, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], np.int64), list(number)
 
 

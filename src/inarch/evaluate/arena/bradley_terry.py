@@ -189,7 +189,7 @@ class _Entries(NamedTuple):
 
 
 def _entries(pairings: Pairings, models: Sequence[str]) -> _Entries:
-    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(pairings.prompts))}
+    prompts = {prompt: i for i, prompt in enumerate(sorted(set(pairings.prompts)))}
     number = {model: i for i, model in enumerate(models)}
     prompt_N = np.array([prompts[prompt] for prompt in pairings.prompts])
     a_N, b_N = (np.array([number[model] for model in side]) for side in (pairings.a, pairings.b))

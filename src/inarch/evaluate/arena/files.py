@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,8 @@ def read_battles(
             share, or the benchmark's own.
 
     Raises:
-        DataError: It is something else; the row is named.
+        DataError: It is something else, of several judges, or against another baseline; the row is
+            named.
     """
     rows = read_rows(path)
     version = version or ("v2" if "uid" in rows[0].values else "v0.1")
@@ -100,19 +101,15 @@ def from_judgments(
     """Return the battles that judgments hold.
 
     Raises:
-        DataError: They are of several judges, or no game has a verdict.
+        DataError: They are of several judges, against another baseline or against themselves, or
+            no game has a verdict.
     """
-    judges = dict.fromkeys(row.judge for row in judgments)
-    if len(judges) > 1:
-        raise DataError(
-            f"found judgments by {', '.join(judges)}; their verdicts do not mean the same: score"
-            " each judge alone"
-        )
+    judge = _one_judge("judgments", (row.judge for row in judgments))
     found: list[tuple[Judgment, float]] = []
-    invalid: Counter[str] = Counter()
+    invalid: Counter[tuple[str, str]] = Counter()
     for row in judgments:
         outcomes, num_invalid = pair_outcomes(*row.labels, RULES[version])
-        invalid[row.model] += num_invalid
+        invalid[row.model, row.category] += num_invalid
         found += [(row, outcome.score) for outcome in outcomes for _ in range(outcome.weight)]
     if not found:
         raise DataError(f"found no verdict in {len(judgments)} judgments; judge the answers again")
@@ -124,18 +121,35 @@ def from_judgments(
         categories=tuple(row.category for row, _ in found),
         outcome_N=np.array([score for _, score in found]),
         baseline_of=_baselines([row for row, _ in found], version, baseline),
-        judge=next(iter(judges)),
+        judge=judge,
         num_invalid=invalid,
     )
+
+
+def _one_judge(what: str, names: Iterable[str]) -> str:
+    judges = dict.fromkeys(names)
+    if len(judges) > 1:
+        raise DataError(
+            f"found {what} by {', '.join(name or 'none' for name in judges)}; their verdicts do not"
+            " mean the same: score each judge alone"
+        )
+    [judge] = judges
+    return judge
 
 
 def _baselines(
     judgments: Sequence[Judgment], version: Version, baseline: str | None
 ) -> dict[str, str]:
-    """Return the baseline of each category: as given, as the rows say, or as officially."""
+    """Return the baseline of each category: as the rows say, as given, or as officially."""
     official, found = BASELINES[version], dict[str, str]()
     for row in judgments:
-        own = baseline or row.baseline or official.get(row.category, official[""])
+        own = row.baseline or baseline or official.get(row.category, official[""])
+        if baseline not in (None, own):
+            raise DataError(
+                f"found judgments against {own}, and --baseline {baseline}; leave it out"
+            )
+        if row.model == own:
+            raise DataError(f"found {own} against itself on {row.prompt}; leave it out")
         if found.setdefault(row.category, own) != own:
             raise DataError(
                 f"found judgments against {found[row.category]} and against {own}; a score is"
@@ -292,7 +306,7 @@ def _from_battles(rows: Sequence[Row], version: Version, baseline: str | None) -
         categories=categories,
         outcome_N=np.array(outcomes),
         baseline_of=dict.fromkeys(categories, baseline),
-        judge=str(rows[0].values.get("judge") or ""),
+        judge=_one_judge("battles", (str(row.values.get("judge") or "") for row in rows)),
     )
 
 

@@ -160,7 +160,7 @@ def make_pairs(
     chance_P = totals(row_N, battles.outcome_N, len(keys)) / weight_P
     own_P4 = np.array([_counts(styles, prompt, model) for prompt, model in keys])
     other_P4 = np.array([_counts(styles, prompt, baseline) for prompt, _ in keys])
-    models, prompts = tuple(dict.fromkeys(battles.models)), dict.fromkeys(battles.prompts)
+    models, prompts = tuple(dict.fromkeys(battles.models)), sorted(set(battles.prompts))
     model_at = {model: i for i, model in enumerate(models)}
     prompt_at = {prompt: i for i, prompt in enumerate(prompts)}
     model_P = np.array([model_at[model] for _, model in keys])
@@ -235,7 +235,7 @@ def _by_rows(pairs: Pairs, battles: Battles, seed: int, start_K: Floats) -> Floa
         (pairs.models[m], q): i
         for i, (m, q) in enumerate(zip(pairs.model_P, pairs.prompt_P, strict=True))
     }
-    prompt_at = {prompt: i for i, prompt in enumerate(dict.fromkeys(battles.prompts))}
+    prompt_at = {prompt: i for i, prompt in enumerate(sorted(set(battles.prompts)))}
     keys = zip(battles.models, battles.prompts, strict=True)
     row_N = np.array([number[model, prompt_at[prompt]] for model, prompt in keys])
     drawn_N = draw_counts(len(row_N), 1, seed)[0]

@@ -126,6 +126,7 @@ def read_pairs(path: Path, questions: Path | None = None) -> tuple[Pair, ...]:
                 " two judges do not mean the same: score each alone"
             )
         pairs.append(pair)
+    _warn(pairs)
     return tuple(pairs)
 
 
@@ -141,8 +142,9 @@ def score_pairs(pairs: Sequence[Pair], baseline: str | None = None) -> dict[str,
         DataError: No row counts.
     """
     if baseline is not None:
-        pairs = _of_baseline(pairs, baseline)
-    _warn(pairs)
+        num_all, pairs = len(pairs), _of_baseline(pairs, baseline)
+        if len(pairs) < num_all:
+            logger.warning("%d turns without %s are left out", num_all - len(pairs), baseline)
     models = dict.fromkeys(model for pair in pairs if pair.is_valid for model in pair.models)
     if not models:
         raise DataError(f"found no verdict in {len(pairs)} rows; judge the answers again")
@@ -154,8 +156,14 @@ def score_pairs(pairs: Sequence[Pair], baseline: str | None = None) -> dict[str,
     return dict(sorted(found.items(), key=lambda item: -item[1].win_rate_adjusted))
 
 
-def order_consistency(pairs: Sequence[Pair]) -> Consistency:
-    """Return how far the judge names the same winner in both orders, over all battles."""
+def order_consistency(pairs: Sequence[Pair], baseline: str | None = None) -> Consistency:
+    """Return how far the judge names the same winner in both orders, over all battles that count.
+
+    Args:
+        pairs: Of all models.
+        baseline: Only its battles count; without one all.
+    """
+    pairs = [pair for pair in pairs if baseline is None or baseline in pair.models]
     chances = np.array([pair.chances(pair.models[0]) for pair in pairs])
     return consistency(chances[:, 0], chances[:, 1])
 
@@ -230,7 +238,7 @@ def _by_question(pairs: Sequence[Pair], model: str) -> list[PromptScore]:
             found.setdefault((pair.question, pair.category), []).append(pair.outcome(model))
     return [
         PromptScore(str(question), category, 100 * _mean(outcomes), float(len(outcomes)))
-        for (question, category), outcomes in found.items()
+        for (question, category), outcomes in sorted(found.items())
     ]
 
 

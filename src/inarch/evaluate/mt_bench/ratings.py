@@ -119,6 +119,8 @@ def results(
 
 def _score(ratings: Sequence[Rating]) -> MtScore:
     valid = [rating for rating in ratings if rating.score != INVALID]
+    if not valid:
+        logger.warning("%s: none of %d judgments holds a rating", ratings[0].model, len(ratings))
     odd = sum(not 1 <= rating.score <= 10 for rating in valid)
     if odd:
         logger.warning("%s: %d ratings are not from 1 to 10; all count", ratings[0].model, odd)
@@ -149,14 +151,14 @@ def _score(ratings: Sequence[Rating]) -> MtScore:
 
 
 def _by_question(ratings: Sequence[Rating]) -> list[PromptScore]:
-    """Return the mean of the ratings that count of each question."""
+    """Return the mean of the ratings that count of each question, in the questions' order."""
     found: dict[tuple[int, str], list[float]] = {}
     for rating in ratings:
         if rating.score != INVALID:
             found.setdefault((rating.question, rating.category), []).append(rating.score)
     return [
         PromptScore(str(question), category, math.fsum(scores) / len(scores), float(len(scores)))
-        for (question, category), scores in found.items()
+        for (question, category), scores in sorted(found.items())
     ]
 
 
