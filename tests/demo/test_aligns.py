@@ -3,6 +3,7 @@
 The real reward would find nothing right in answers of untrained models.
 """
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from inarch.demo.run import Job, _do, _jobs
 from inarch.demo.scores import reward
 from inarch.demo.world import SKILLS
 from inarch.io.models import new_model
+from inarch.io.runs import LOCK
 from inarch.io.tokenizers import load_tokenizer
 from inarch.settings import to_dict
 
@@ -132,6 +134,15 @@ def test_the_reviser_learns_from_the_triples_prompts_and_nothing_it_is_asked(see
     assert fresh
     corpus = {row["prompt"] for row in lines(home / "data" / "prompts.jsonl")}
     assert not fresh & (corpus | {task.prompt for task in questions(SEED, Size((), num_test=100))})
+
+
+def test_both_ways_of_seft_may_start_at_once(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What both read is written before, so that neither finds the other at work in its folder."""
+    monkeypatch.setattr(evolves.seft, "run", lambda settings, out: None)
+    with (seed / "aligned" / "lessons" / LOCK).open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in ("seft", "self_sft"):
+            evolves.make(name, seed)
 
 
 def test_the_scores_of_all_are_kept(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,21 +78,20 @@ def evolving(name: str, folder: Path) -> seft.SeftRun:
     return validate(seft.SeftRun, recipe, "the demo")
 
 
-def make(name: str, folder: Path, seed: int) -> None:
-    """Train the target by SEFT, or on its own answers, after the first stage.
+def make(name: str, folder: Path) -> None:
+    """Train the target by SEFT, or on its own answers, after the first stage and the lessons.
 
     Args:
         name: Key of WAYS without a method.
         folder: Of the seed.
-        seed: Of the world.
     """
-    write_lessons(folder, seed)
     seft.run(evolving(name, folder), home(folder) / name)
 
 
 def write_lessons(folder: Path, seed: int) -> None:
     """Write what the reviser learns from, and prompts that come with nothing but for the report.
 
+    Both ways of SEFT read it, maybe at once, so it is written after the first stage, before both.
     The answers begin with a space, as they do behind a role, or below its label the reviser would
     have to spell the first word in tokens that it has never met. The chat template trims it.
     """

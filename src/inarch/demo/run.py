@@ -66,7 +66,7 @@ class Job(NamedTuple):
     seed: int
     part: str
     """``taught``: one of the four; ``fused``: a variant of the target; ``prepared``: the first
-    stage of alignment; ``aligned``: what follows it; ``evolved``: SEFT; ``pruned``; ``merged``."""
+    stage of alignment, and what SEFT reads; ``aligned``: what follows it; ``evolved``: SEFT; ``pruned``; ``merged``."""
     name: str
     num_steps: int
     """Optimiser steps; without training there are none."""
@@ -199,9 +199,11 @@ def _do(job: Job, size: Size, out: Path) -> None:
         return
     if job.part in ("prepared", "aligned"):
         aligns.make(job.name, folder, tasks)
+        if job.part == "prepared":
+            evolves.write_lessons(folder, job.seed)
         return
     if job.part == "evolved":
-        evolves.make(job.name, folder, job.seed)
+        evolves.make(job.name, folder)
         aligns.measure(job.name, folder, tasks)
         return
     if job.part == "taught":
