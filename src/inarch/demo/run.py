@@ -66,7 +66,8 @@ class Job(NamedTuple):
     seed: int
     part: str
     """``taught``: one of the four; ``fused``: a variant of the target; ``prepared``: the first
-    stage of alignment, and what SEFT reads; ``aligned``: what follows it; ``evolved``: SEFT; ``pruned``; ``merged``."""
+    stage of alignment, and what SEFT reads; ``aligned``: what follows it; ``evolved``: SEFT;
+    ``pruned``; ``merged``."""
     name: str
     num_steps: int
     """Optimiser steps; without training there are none."""
