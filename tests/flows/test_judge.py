@@ -360,6 +360,62 @@ def test_a_plan_answers_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["answers of m"].startswith("2 of at most 8 tokens")
 
 
+def test_a_plan_reads_answers_that_are_there(tmp_path: Path) -> None:
+    """Of three questions one has no answer, and one the baseline's own."""
+    path = tmp_path / "x.jsonl"
+    rows = [("q0", "a" * 400), ("q1", "base")]
+    path.write_text(
+        "".join(
+            json.dumps({"uid": uid, "model": "x", "messages": [{"content": text}]}) + "\n"
+            for uid, text in rows
+        )
+    )
+    with serving(prefers(longest)) as fake:
+        wise = {"endpoint": {"url": fake.url, "model": "wise"}}
+        recipe = {
+            "protocol": "alpaca_eval2",
+            "models": ({"name": "x", "answers": str(path)},),
+            "judges": (wise,),
+        }
+        given = validate(judge.JudgeRun, recipe, "a test")
+        found = judge.plan(given)
+        judge.run(given, tmp_path / "out")
+        assert len(fake.calls) == 2
+    # "ask 0: " + 400 + " or base?" is 416 bytes, 104 tokens + 4; asked again with 5 + 4 and 0 + 4
+    assert str(found["judged by wise"]).startswith("at most 4 calls, 458 tokens of prompts and 20")
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_a_plan_counts_the_first_question_about_log_probs(
+    with_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Weighted, "with_text", with_text)
+    monkeypatch.setattr(judge, "open_benchmark", lambda settings: Weighted())
+    with serving(prefers(first)) as fake:
+        found = judge.plan(settings(fake, ["x"]))
+    # six cases, asked twice at most; one token each, or five where a judge writes its verdict
+    replies = 1 + 12 * (5 if with_text else 1)
+    assert str(found["judged by wise"]).startswith("at most 13 calls, ")
+    assert f" and {replies} of replies" in str(found["judged by wise"])
+
+
+def test_a_plan_takes_time_by_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    number, asked = 500, []
+    many = tuple(Question(f"q{n}", "", (f"ask {n}",), baseline="base") for n in range(number))
+    sampling = Toy.sampling
+
+    def counted(self: Toy, question: Question) -> SamplingSettings:
+        asked.append(question)
+        return sampling(self, question)
+
+    monkeypatch.setattr(Toy, "questions", many)
+    monkeypatch.setattr(Toy, "sampling", counted)
+    with serving(prefers(first)) as fake:
+        found = judge.plan(settings(fake, ["x"]))
+    assert f"at most {2 * 2 * number:,} calls" in str(found["judged by wise"])
+    assert len(asked) <= 3 * number
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

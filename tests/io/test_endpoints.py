@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.io.fake_endpoint import QUICK, Fault, Say, completion, logprobs, serv
 
 from inarch.errors import DataError, MissingExtra, SettingsError
 from inarch.io import _chat_call
+from inarch.io._chat_call import read_reply
 from inarch.io.endpoints import (
     EndpointSettings,
     Failure,
@@ -545,6 +547,23 @@ def test_a_probe_of_an_endpoint_that_is_wrong_stops(tmp_path: Path) -> None:
     with serving(lambda body, _: Fault(404)) as fake:
         with pytest.raises(SettingsError, match="404"):
             probe_logprobs(_settings(fake.url), tmp_path / "c.jsonl")
+
+
+def test_a_probe_that_fails_says_nothing_about_logprobs(tmp_path: Path) -> None:
+    """A server that is down for a while is not taken for one without log-probs."""
+    with serving(lambda body, _: Fault(500, "down")) as fake:
+        with pytest.raises(SettingsError, match=r"no answer to a first question: HTTP 500 \(down"):
+            probe_logprobs(_settings(fake.url, max_retries=0), tmp_path / "c.jsonl")
+    with serving(lambda body, _: completion("", finish_reason="length")) as fake:
+        assert probe_logprobs(_settings(fake.url, max_retries=0), tmp_path / "c.jsonl") == 0
+
+
+def test_a_token_without_a_chance_is_no_alternative() -> None:
+    """JSON in Python knows NaN, and servers write -Infinity for what they never say."""
+    known = {"m": -0.1, "M": math.nan, "x": -math.inf}
+    reply = read_reply(json.dumps(completion("m", logprobs=logprobs(known))))
+    assert isinstance(reply, Reply)
+    assert reply.top_logprobs == (("m", -0.1),)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 MOST_FAILED_IN_A_ROW = 20
 """As many requests without a reply in between end a run."""
+EMPTY = "an empty answer"
+"""How the reason of a failure begins where the endpoint replies, and says nothing."""
 _SHOWN = 300
 """Characters of a server's words that a message repeats."""
 _OF_THIS_REQUEST = re.compile(
@@ -208,7 +211,7 @@ def read_reply(text: str) -> Reply | Failure:
     if not content.strip() and top is None:
         if reason == "content_filter":
             return Failure("an answer that the endpoint's filter took away")
-        raise _Passing(f"an empty answer (finish_reason {reason or 'absent'})")
+        raise _Passing(f"{EMPTY} (finish_reason {reason or 'absent'})")
     usage = found.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Reply(
@@ -226,10 +229,11 @@ def _count(value: object) -> int | None:
 
 
 def _top_logprobs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:
-    """Return the alternatives of the first token, if there are any."""
+    """Return the alternatives of the first token that have a chance, if there are any."""
     try:
         first = choice["logprobs"]["content"][0]["top_logprobs"]
         pairs = [(str(item["token"]), float(item["logprob"])) for item in first]
     except (KeyError, IndexError, TypeError, ValueError):
         return None
-    return tuple(sorted(pairs, key=lambda pair: -pair[1])) or None
+    known = [pair for pair in pairs if math.isfinite(pair[1])]
+    return tuple(sorted(known, key=lambda pair: -pair[1])) or None

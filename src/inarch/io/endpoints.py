@@ -25,7 +25,7 @@ from pydantic import (
 
 from inarch.errors import SettingsError
 from inarch.io._background import results
-from inarch.io._chat_call import Caller, Stop
+from inarch.io._chat_call import EMPTY, Caller, Stop
 from inarch.io._chat_call import Failure as Failure
 from inarch.io._reply_store import Reply as Reply
 from inarch.io._reply_store import hold, keep, request_key, stored
@@ -191,21 +191,32 @@ def estimate(
     return Estimate(len(missing), num_different - len(missing), num_prompt, num_answer, price)
 
 
+def logprobs_probe(top_logprobs: int) -> Request:
+    """Return the question that tells whether an endpoint gives log-probs."""
+    question = (Message("user", "Answer with yes or no."),)
+    return Request(question, max_tokens=1, top_logprobs=top_logprobs)
+
+
 def probe_logprobs(settings: EndpointSettings, cache: Path, top_logprobs: int = 5) -> int:
     """Return how many alternatives the endpoint gives for the first token of an answer, 0 for none.
 
     Raises:
-        SettingsError: The endpoint is not there, or refuses the key or the model.
+        SettingsError: The endpoint is not there, refuses the key or the model, or does not answer.
     """
-    question = (Message("user", "Answer with yes or no."),)
-    probe = Request(question, max_tokens=1, top_logprobs=top_logprobs)
     try:
-        [(_, outcome)] = ask(settings, [probe], cache)
+        [(_, outcome)] = ask(settings, [logprobs_probe(top_logprobs)], cache)
     except SettingsError as error:
         if "logprobs" in str(error):  # some refuse the question instead
             return 0
         raise
-    return len(outcome.top_logprobs or ()) if isinstance(outcome, Reply) else 0
+    if isinstance(outcome, Failure):
+        if outcome.reason.startswith(EMPTY):  # a judge that thinks has no room for it
+            return 0
+        raise SettingsError(
+            f"{settings.url}: found no answer to a first question: {outcome.reason}; expected one"
+            " that tells whether it gives log-probs: run the same command again when it works"
+        )
+    return len(outcome.top_logprobs or ())
 
 
 def _api_key(settings: EndpointSettings) -> str | None:

@@ -47,7 +47,7 @@ def answer(
         WeightsError: There is no such model.
     """
     if candidate.answers is not None:
-        return _read(candidate.answers, benchmark)
+        return read_answers(candidate.answers, benchmark)
     samplings = {q.id: settings.sampling or benchmark.sampling(q) for q in benchmark.questions}
     said = _ask(candidate, benchmark.questions, samplings, folder)
     all_said = [one for of_question in said.values() for one in of_question]
@@ -111,8 +111,12 @@ def _ask(
     return found
 
 
-def _read(path: Path, benchmark: Benchmark) -> Answered:
-    """Return the answers of a file, as far as they answer a question in full."""
+def read_answers(path: Path, benchmark: Benchmark) -> Answered:
+    """Return the answers of a file, as far as they answer a question in full.
+
+    Raises:
+        DataError: The file is something else, or answers no question in full.
+    """
     said = read_model_answers(path, benchmark.name)
     dialogues = {
         question.id: said[question.id][: len(question.turns)]

@@ -1,47 +1,83 @@
 """What ``evaluate judge`` will take, before it starts: answers, cases, tokens and cost.
 
-Answers are counted at their full length and prompts at 4 bytes per token, so all is at most.
+Answers that are not there yet are counted at their full length and prompts at 4 bytes per token,
+so all is at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from inarch.errors import SettingsError
 from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
 from inarch.flows._judge.asking import request, with_options
-from inarch.flows._judge.candidates import chat
+from inarch.flows._judge.candidates import chat, read_answers
 from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings
 from inarch.io.answers import foresee
-from inarch.io.endpoints import Estimate, estimate
+from inarch.io.endpoints import Estimate, estimate, logprobs_probe
 from inarch.records import Message
 
 _BYTES_PER_TOKEN = 4
+_TOGETHER = 200
+"""Questions whose prompts are in memory at once."""
 _NO_PRICE = "unknown: set endpoint.prompt_price and answer_price"
 
 
 def plan(settings: JudgeRun, benchmark: Benchmark) -> dict[str, object]:
-    """Return what a run will take at most, by what it is."""
+    """Return what a run will take at most, by what it is.
+
+    Raises:
+        DataError: A file of answers is something else.
+    """
     facts: dict[str, object] = {"benchmark": benchmark.name, "questions": len(benchmark.questions)}
+    longest = {
+        question.id: (settings.sampling or benchmark.sampling(question)).max_new_tokens
+        for question in benchmark.questions
+    }
     for candidate in settings.models:
-        facts[f"answers of {candidate.name}"] = _answers(candidate, settings, benchmark)
-    models = [model.name for model in settings.models] + [CANARY] * settings.canary
-    full = _full_length(settings, benchmark)
+        facts[f"answers of {candidate.name}"] = _answers(candidate, settings, benchmark, longest)
+    full = _full_length(benchmark, longest)
+    models = {
+        candidate.name: read_answers(candidate.answers, benchmark).dialogues
+        if candidate.answers
+        else full
+        for candidate in settings.models
+    } | ({CANARY: full} if settings.canary else {})
     # Other letters: equal requests are asked, and counted, once.
-    benchmark.meet(dict.fromkeys(models, _full_length(settings, benchmark, "y")))
+    others = _full_length(benchmark, longest, "y")
+    benchmark.meet({name: others if own is full else own for name, own in models.items()})
     for judge in settings.judges:
-        own = with_options(benchmark, judge)
-        found = []
-        for name in models:
-            cases = [case for case in own.cases(name, full) if case.ruling is None]
+        facts[f"judged by {judge.name}"] = _judged(benchmark, judge, models)
+    facts |= {f"warning {n}": text for n, text in enumerate(judges_itself(settings), start=1)}
+    return facts
+
+
+def _judged(benchmark: Benchmark, judge: JudgeSettings, models: Mapping[str, Dialogues]) -> str:
+    wanted = benchmark.options.top_logprobs
+    own = with_options(_at_most(benchmark), judge)
+    found = [] if wanted is None else [estimate(judge.endpoint, [logprobs_probe(wanted)])]
+    for name, dialogues in models.items():
+        answered = list(dialogues.items())
+        for first in range(0, len(answered), _TOGETHER):
+            some = dict(answered[first : first + _TOGETHER])
             asked = [
                 request(own, (*case.messages, *_followed_up(own, times)))
-                for case in cases
+                for case in own.cases(name, some)
+                if case.ruling is None
                 for times in range(own.num_asks)
             ]
             found.append(estimate(judge.endpoint, asked))
-        facts[f"judged by {judge.name}"] = _asked(found)
-    facts |= {f"warning {n}": text for n, text in enumerate(judges_itself(settings), start=1)}
-    return facts
+    return _asked(found)
+
+
+def _at_most(benchmark: Benchmark) -> Benchmark:
+    """Return what a judge without log-probs is asked, where it would not stop the run."""
+    if benchmark.options.top_logprobs is None:
+        return benchmark
+    try:
+        return benchmark.discrete()
+    except SettingsError:
+        return benchmark
 
 
 def judges_itself(settings: JudgeRun) -> list[str]:
@@ -59,34 +95,31 @@ def _is_same(judge: JudgeSettings, model: CandidateSettings) -> bool:
     return judge.endpoint.model in (asked, model.name)
 
 
-def _answers(candidate: CandidateSettings, settings: JudgeRun, benchmark: Benchmark) -> str:
+def _answers(
+    candidate: CandidateSettings,
+    settings: JudgeRun,
+    benchmark: Benchmark,
+    longest: Mapping[str, int],
+) -> str:
     if candidate.answers is not None:
         return f"those in {candidate.answers}"
     number = sum(len(question.turns) for question in benchmark.questions)
-    longest = max(_longest(settings, benchmark).values())
+    full = _full_length(benchmark, longest)
     found = []
     for question in benchmark.questions:
-        filler = "x" * _BYTES_PER_TOKEN * _longest(settings, benchmark)[question.id]
         sampling = settings.sampling or benchmark.sampling(question)
         for turn in range(len(question.turns)):
-            chats = [chat(question, (filler,) * turn)]
+            chats = [chat(question, full[question.id][:turn])]
             found.append(foresee(candidate, chats, sampling, 1))
-    told = f"{number:,} of at most {longest:,} tokens"
+    told = f"{number:,} of at most {max(longest.values()):,} tokens"
     return told + _cost([one for one in found if one is not None])
 
 
-def _longest(settings: JudgeRun, benchmark: Benchmark) -> dict[str, int]:
-    return {
-        question.id: (settings.sampling or benchmark.sampling(question)).max_new_tokens
-        for question in benchmark.questions
-    }
-
-
-def _full_length(settings: JudgeRun, benchmark: Benchmark, letter: str = "x") -> Dialogues:
+def _full_length(benchmark: Benchmark, longest: Mapping[str, int], letter: str = "x") -> Dialogues:
     """Return answers of the full length to all questions."""
-    longest = _longest(settings, benchmark)
+    filler = {number: letter * _BYTES_PER_TOKEN * number for number in set(longest.values())}
     return {
-        question.id: (letter * _BYTES_PER_TOKEN * longest[question.id],) * len(question.turns)
+        question.id: (filler[longest[question.id]],) * len(question.turns)
         for question in benchmark.questions
     }
 
