@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from inarch.report._draw import WIDTH
 from inarch.report._spans_plots import bars, calibration_plot, short
-from inarch.report._svg import WIDTH, inline
+from inarch.report._svg import inline
 
 WHAT = ("name", "title", "alt")
 
@@ -47,15 +48,15 @@ def test_calibration_by_hand():
     body = parse(calibration_plot(WHAT, bins))
     circles = [tuple(c.get(k) for k in ("cx", "cy", "class")) for c in body.iter("circle")]
     # Scores go from 40 to 312, shares from 224 up to 24: .25 is 108, .5 is 124.
-    assert circles == [("108.0", "124.0", "strong"), ("312.0", "24.0", "strong few")]
+    assert circles == [("108", "124", "strong"), ("312", "24", "strong few")]
     (error, _) = [x for x in body.iter("line") if x.get("class") == "span strong"]
     # Two errors: 2 * sqrt(.25 / 99) = .1005, times 200.
     assert float(error.get("y1")) == pytest.approx(124 - 20.1, abs=0.06)
     assert float(error.get("y2")) == pytest.approx(124 + 20.1, abs=0.06)
     (diagonal,) = [x for x in body.iter("line") if "thin" in x.get("class")]
     assert [diagonal.get(k) for k in ("x1", "y1", "x2", "y2")] == [
-        *("40.0", "224.0"),
-        *("312.0", "24.0"),
+        *("40", "224"),
+        *("312", "24"),
     ]
     # Counts on a scale of logarithms: log 10 of 100 and of 10, the higher one has 32.
     heights = [float(r.get("height")) for r in body.iter("rect")]
@@ -69,7 +70,7 @@ def test_calibration_by_hand():
 def test_errors_end_at_the_axis():
     body = parse(calibration_plot(WHAT, [bin_of(1, 0.5, 0.9)]))
     (error,) = [x for x in body.iter("line") if x.get("class") == "span strong"]
-    assert (error.get("y1"), float(error.get("x1"))) == ("24.0", (40 + WIDTH - 8) / 2)
+    assert (error.get("y1"), float(error.get("x1"))) == ("24", (40 + WIDTH - 8) / 2)
 
 
 @pytest.mark.parametrize(

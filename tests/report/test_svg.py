@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from inarch.report._svg import Line, Row, dots, heat, inline, lines, shorten, ticks
+from inarch.report._draw import shorten, ticks
+from inarch.report._svg import Line, Row, dots, heat, inline, lines
 
 WHAT = ("name", "title", "alt")
 

@@ -8,12 +8,13 @@ from inarch.evaluate.leaderboard import (
     Standing,
     less_is_better,
 )
+from inarch.report._draw import ticks
 from inarch.report._evaluate_length_parts import length_parts
 from inarch.report._evaluate_plots import Bar, Span, alt_text, capital, category_bars, spans
 from inarch.report._evaluate_scales import Scale, controlled, controlled_name, official, scale_of
 from inarch.report._html import Markup, table, tag
 from inarch.report._page import Part, fold, heading, paragraph, settings_table, slug
-from inarch.report._svg import Figure, ticks
+from inarch.report._svg import Figure
 from inarch.report._words import count, leaves, listed
 
 _MOST = 12

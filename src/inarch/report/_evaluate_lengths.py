@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from inarch.report._evaluate_plots import brief, px, rule, shown_name, text
+from inarch.report._draw import WIDTH, axis_number, label, line, px, ticks, words
 from inarch.report._html import Markup, join, tag
-from inarch.report._svg import WIDTH, Figure, ticks
+from inarch.report._svg import Figure
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, WIDTH - 14, 34, 234
 """Ends of the axes."""
@@ -74,22 +74,22 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
         _Place(x(p.length), y(p.score), None if p.controlled is None else y(p.controlled))
         for p in points
     ]
-    body = [text(0, 12, axes.score, "axis")]
+    body = [words(0, 12, axes.score, "axis")]
     for t in ticks(low, high):
         body += [
-            rule(_LEFT, _RIGHT, y(t), y(t), "grid"),
-            text(_LEFT - 6, y(t) + 4, brief(t), "axis end"),
+            line(_LEFT, _RIGHT, y(t), y(t), "grid"),
+            words(_LEFT - 6, y(t) + 4, axis_number(t), "axis end"),
         ]
     for t in ticks(shortest, longest):
         side = "end" if x(t) > WIDTH - 24 else "middle"
-        body.append(text(x(t), _BOTTOM + 17, brief(t), f"axis {side}"))
-    body.append(text((_LEFT + _RIGHT) / 2, _BOTTOM + 33, "characters per answer", "axis middle"))
+        body.append(words(x(t), _BOTTOM + 17, axis_number(t), f"axis {side}"))
+    body.append(words((_LEFT + _RIGHT) / 2, _BOTTOM + 33, "characters per answer", "axis middle"))
     if axes.baseline is not None:
         at = x(axes.baseline)
         side = "end" if at > WIDTH / 2 else "start"
         body += [
-            rule(at, at, _TOP - 4, _BOTTOM, "curve line2"),
-            text(at, _TOP - 8, "baseline", f"axis {side}"),
+            line(at, at, _TOP - 4, _BOTTOM, "curve line2"),
+            words(at, _TOP - 8, "baseline", f"axis {side}"),
         ]
     for point, place in zip(points, places, strict=True):
         body += _marks(point, place)
@@ -115,7 +115,7 @@ def _marks(point: Point, place: _Place) -> list[Markup]:
         told += f"; {point.controlled:.1f} with length held equal"
         ring = {"cx": px(place.x), "cy": px(place.controlled), "r": _RADIUS, "class_": "few"}
         marks += [
-            rule(place.x, place.x, place.score, place.controlled, "span strong"),
+            line(place.x, place.x, place.score, place.controlled, "span strong"),
             tag("circle", tag("title", told), **ring),
         ]
     dot = {"cx": px(place.x), "cy": px(place.score), "r": _RADIUS, "class_": "strong"}
@@ -139,8 +139,8 @@ def _numbers(places: Sequence[_Place], baseline: float | None) -> list[Markup]:
         taken.append(box)
         if box not in boxes[:4]:
             middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-            found.append(rule(place.x, middle[0], place.score, middle[1], "grid"))
-        found.append(text(box[0], box[3], str(number), "axis"))
+            found.append(line(place.x, middle[0], place.score, middle[1], "grid"))
+        found.append(words(box[0], box[3], str(number), "axis"))
     return found
 
 
@@ -167,14 +167,14 @@ def _key(points: Sequence[Point], axes: Axes) -> list[Markup]:
     y = _BOTTOM + 54.0
     lines: list[Markup] = []
 
-    def add(mark: Markup, words: str) -> None:
+    def add(mark: Markup, told: str) -> None:
         at = y + _KEY * len(lines)
         moved = tag("g", mark, transform=f"translate(0 {px(at)})")
-        lines.append(join([moved, shown_name(22, at, words, WIDTH - 24, "axis")]))
+        lines.append(join([moved, label(22, at, told, WIDTH - 24, "axis")]))
 
     add(tag("circle", cx=8, cy=-4, r=_RADIUS, class_="strong"), axes.score)
     if any(point.controlled is not None for point in points):
         add(tag("circle", cx=8, cy=-4, r=_RADIUS, class_="few"), axes.controlled)
     for number, point in enumerate(points, 1):
-        add(text(4, 0, str(number), "axis"), point.name)
+        add(words(4, 0, str(number), "axis"), point.name)
     return lines

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from inarch.report._html import Markup, join, tag
-from inarch.report._svg import WIDTH, Figure, shorten, ticks
+from inarch.report._draw import WIDTH, anchor, axis_number, label, line, px, ticks, upright, words
+from inarch.report._html import join, tag
+from inarch.report._svg import Figure
 
 Form = Callable[[float], str]
 
@@ -65,19 +66,19 @@ def spans(
     inside = middle is not None and low <= middle <= high
     if middle is not None and inside and all(abs(x(t) - x(middle)) > 26 for t in marks):
         marks.append(middle)
-    body = [text(x(t), bottom + 16, brief(t), f"axis {_anchor(x(t))}") for t in marks]
+    body = [words(x(t), bottom + 16, axis_number(t), f"axis {anchor(x(t))}") for t in marks]
     lines = dict.fromkeys(marks, "grid")
     if middle is not None and inside:
         lines[middle] = "zero"
     for number, row in enumerate(rows):
         y, kind = _STEP * number + 26, "strong" if row.strong else "quiet"
-        words = "" if row.strong else "quiet"
+        weight = "" if row.strong else "quiet"
         told = f"{row.name}: {form(row.mean)} ({form(row.lower)} to {form(row.upper)})"
-        body += [rule(x(t), x(t), y - 7, y + 7, name) for t, name in lines.items()]
+        body += [upright(x(t), y, 7, name) for t, name in lines.items()]
         body += [
-            shown_name(0, y - 12, row.name, WIDTH - 60, words),
-            text(WIDTH, y - 12, form(row.mean), f"end {words}".rstrip()),
-            rule(x(row.lower), x(row.upper), y, y, f"interval {kind}"),
+            label(0, y - 12, row.name, WIDTH - 60, weight),
+            words(WIDTH, y - 12, form(row.mean), f"end {weight}".rstrip()),
+            line(x(row.lower), x(row.upper), y, y, f"interval {kind}"),
             tag("circle", tag("title", told), cx=px(x(row.mean)), cy=y, r=4.5, class_=kind),
         ]
     return Figure(*figure, bottom + 22, join(body))
@@ -113,16 +114,16 @@ def category_bars(
         box = {"x": _NAMES, "y": y + 2, "width": px(x(row.mean) - _NAMES), "height": _THICK}
         middle = y + 2 + _THICK / 2
         body += [
-            shown_name(_NAMES - 6, y + 14, row.name, _NAMES - 8, "end"),
+            label(_NAMES - 6, y + 14, row.name, _NAMES - 8, "end"),
             tag("rect", tag("title", told), **box, rx=2, class_="cell pale"),
-            rule(x(row.lower), x(row.upper), middle, middle, "thin whisker"),
-            rule(x(row.best), x(row.best), y, y + _THICK + 4, "mean best"),
-            text(WIDTH, y + 14, form(row.mean), "end quiet"),
+            line(x(row.lower), x(row.upper), middle, middle, "thin whisker"),
+            line(x(row.best), x(row.best), y, y + _THICK + 4, "mean best"),
+            words(WIDTH, y + 14, form(row.mean), "end quiet"),
         ]
     floor = _BAR * len(rows) + 14
     body += [
-        text(x(low), floor, brief(low), "axis"),
-        text(x(high), floor, brief(high), "axis end"),
+        words(x(low), floor, axis_number(low), "axis"),
+        words(x(high), floor, axis_number(high), "axis end"),
     ]
     return Figure(*figure, floor + 6, join(body))
 
@@ -134,37 +135,6 @@ def alt_text(title: str, rows: Sequence[Span], form: Form) -> str:
     )
 
 
-def capital(words: str) -> str:
+def capital(text: str) -> str:
     """Return words that begin with a capital."""
-    return words[:1].upper() + words[1:]
-
-
-def shown_name(x: float, y: float, name: str, width: float, kind: str) -> Markup:
-    """Return a name, cut to a width, with the whole of it where a pointer rests on it."""
-    cut = shorten(name, width)
-    full = None if cut == name else tag("title", name)
-    return tag("text", full, cut, x=px(x), y=px(y), class_=kind or None)
-
-
-def text(x: float, y: float, words: str, kind: str) -> Markup:
-    """Return words at a place."""
-    return tag("text", words, x=px(x), y=px(y), class_=kind or None)
-
-
-def rule(x1: float, x2: float, y1: float, y2: float, kind: str) -> Markup:
-    """Return a straight line."""
-    return tag("line", x1=px(x1), x2=px(x2), y1=px(y1), y2=px(y2), class_=kind)
-
-
-def brief(value: float) -> str:
-    """Return a number of an axis."""
-    return f"{value:,g}".replace("-", "−")
-
-
-def px(value: float) -> str:
-    """Return a place in a plot."""
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _anchor(x: float) -> str:
-    return "start" if x < 24 else "end" if x > WIDTH - 24 else "middle"
+    return text[:1].upper() + text[1:]

@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Callable
 
+from inarch.report._draw import WIDTH, label, px, shorten, words
 from inarch.report._html import Markup, join, tag
-from inarch.report._svg import WIDTH, Figure, _name, _px, _text, shorten
+from inarch.report._svg import Figure
 from inarch.report.layers import LayerMap, brief
 
 _LEFT, _HIGH, _FONT = 84, 15, 9
@@ -31,21 +32,21 @@ def layers(
         form: How a number is written; short.
     """
     wide = (WIDTH - _LEFT) / max(1, len(shown.columns))
-    words = [brief(column).split(" ") for column in shown.columns]
-    top = 11 * max(map(len, words), default=0) + 4
+    wrapped = [brief(column).split(" ") for column in shown.columns]
+    top = 11 * max(map(len, wrapped), default=0) + 4
     body = [
-        _text(
+        words(
             _LEFT + wide * (j + 0.5),
             top - 11 * (len(parts) - n) + 6,
             shorten(part, wide, _FONT),
             "tiny middle",
         )
-        for j, parts in enumerate(words)
+        for j, parts in enumerate(wrapped)
         for n, part in enumerate(parts)
     ]
     for i, (name, values) in enumerate(shown.rows):
         y = top + _HIGH * i
-        body.append(_name(0, y + 11, name, _LEFT - 4, "axis"))
+        body.append(label(0, y + 11, name, _LEFT - 4, "axis"))
         if not isinstance(values, tuple):
             body.append(_cell((_LEFT, y, WIDTH - _LEFT), values, name, largest, form))
             continue
@@ -64,16 +65,16 @@ def _cell(
 ) -> Markup:
     x, y, wide = box
     if value is None:
-        return _text(x + wide / 2, y + 11, "–", "tiny middle")
+        return words(x + wide / 2, y + 11, "–", "tiny middle")
     shade = 0.04 + 0.56 * (abs(value) / largest if largest else 0.0)
     kind = "cell below" if value < 0 else "cell"
-    sides = {"x": _px(x + 0.5), "y": _px(y + 0.5), "width": _px(wide - 1), "height": _HIGH - 1}
+    sides = {"x": px(x + 0.5), "y": px(y + 0.5), "width": px(wide - 1), "height": _HIGH - 1}
     figures = form(value) if wide >= _LEAST_FOR_FIGURES else ""
     return tag(
         "g",
         tag("title", f"{name}: {value:.4g}"),
         tag("rect", **sides, rx=2, class_=kind, fill_opacity=f"{shade:.3f}"),
-        _text(x + wide / 2, y + 11, figures, "tiny middle"),
+        words(x + wide / 2, y + 11, figures, "tiny middle"),
     )
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inarch.report._draw import WIDTH, label, line, px, words
 from inarch.report._html import Markup, join, tag
-from inarch.report._svg import WIDTH, Figure, shorten
+from inarch.report._svg import Figure
 from inarch.report._words import count
 
 _STEP, _THICK = 24, 15
@@ -39,13 +40,11 @@ def bars(
     for i, (name, number, text) in enumerate(rows):
         y, length = _STEP * i, number / most * wide
         kind = "cell" if name in good or not good else "cell below"
-        shown = shorten(name, left - 6)
-        full = None if shown == name else tag("title", name)
-        bar = {"x": f"{left:g}", "y": y + 2, "width": f"{length:.1f}", "height": _THICK}
+        bar = {"x": f"{left:g}", "y": y + 2, "width": px(length), "height": _THICK}
         body += [
-            tag("text", full, shown, x=f"{left - 6:g}", y=y + 14, class_="end"),
+            label(left - 6, y + 14, name, left - 6, "end"),
             tag("rect", **bar, rx=2, class_=kind),
-            tag("text", text, x=f"{left + length + 5:.1f}", y=y + 14, class_="quiet"),
+            words(left + length + 5, y + 14, text, "quiet"),
         ]
     return Figure(*figure, _STEP * len(rows) + 4, join(body))
 
@@ -67,13 +66,13 @@ def calibration_plot(figure: tuple[str, str, str], bins: Sequence[Mapping[str, A
     def y(share: float) -> float:
         return _TOP + (1 - share) * _SIDE
 
-    body = [_text(0, 12, "toxic, %", "axis")]
+    body = [words(0, 12, "toxic, %", "axis")]
     for t in (0, 0.25, 0.5, 0.75, 1):
         body += [
-            _line(x(0), x(1), y(t), y(t), "zero" if t == 0 else "grid"),
-            _text(_LEFT - 6, y(t) + 4, f"{100 * t:.0f}", "axis end"),
+            line(x(0), x(1), y(t), y(t), "zero" if t == 0 else "grid"),
+            words(_LEFT - 6, y(t) + 4, f"{100 * t:.0f}", "axis end"),
         ]
-    body.append(_line(x(0), x(1), y(0), y(1), "mean quiet thin"))
+    body.append(line(x(0), x(1), y(0), y(1), "mean quiet thin"))
     for row in bins:
         if row["num"]:
             body += _dot(row, x, y)
@@ -86,8 +85,8 @@ def _dot(row: Mapping[str, Any], x: Any, y: Any) -> list[Markup]:
     ends = y(min(1, share + error)), y(max(0, share - error))
     told = f"{count(num)} with a mean score of {row['score']:.3f}: {100 * share:.1f}% toxic"
     kind = "strong few" if num < _FEW else "strong"
-    circle = {"cx": f"{at:.1f}", "cy": f"{y(share):.1f}", "r": 4.5, "class_": kind}
-    return [_line(at, at, *ends, "span strong"), tag("circle", tag("title", told), **circle)]
+    circle = {"cx": px(at), "cy": px(y(share)), "r": 4.5, "class_": kind}
+    return [line(at, at, *ends, "span strong"), tag("circle", tag("title", told), **circle)]
 
 
 def _counts(bins: Sequence[Mapping[str, Any]], x: Any) -> list[Markup]:
@@ -97,21 +96,21 @@ def _counts(bins: Sequence[Mapping[str, Any]], x: Any) -> list[Markup]:
     for number, row in enumerate(bins):
         start, end = x(number / len(bins)), x((number + 1) / len(bins))
         high = math.log10(1 + row["num"]) / most * (_COUNTS - 12)
-        box = {"x": f"{start + 1:.1f}", "y": f"{top + _COUNTS - high:.1f}", "height": f"{high:.1f}"}
+        box = {"x": px(start + 1), "y": px(top + _COUNTS - high), "height": px(high)}
         body += [
-            tag("rect", **box, width=f"{end - start - 2:.1f}", class_="cell quiet"),
-            _text(
+            tag("rect", **box, width=px(end - start - 2), class_="cell quiet"),
+            words(
                 (start + end) / 2, top + _COUNTS - high - 3, short(row["num"]), "axis tiny middle"
             ),
         ]
     floor = top + _COUNTS
     body += [
-        _line(x(0), x(1), floor, floor, "zero"),
-        *(_text(x(t), floor + 14, f"{t:g}", "axis middle") for t in (0.25, 0.5, 0.75)),
-        _text(x(0), floor + 14, "0", "axis"),
-        _text(x(1), floor + 14, "1", "axis end"),
-        _text(x(0.5), floor + 29, "score", "axis middle"),
-        _text(_LEFT - 6, floor, "count", "axis tiny end"),
+        line(x(0), x(1), floor, floor, "zero"),
+        *(words(x(t), floor + 14, f"{t:g}", "axis middle") for t in (0.25, 0.5, 0.75)),
+        words(x(0), floor + 14, "0", "axis"),
+        words(x(1), floor + 14, "1", "axis end"),
+        words(x(0.5), floor + 29, "score", "axis middle"),
+        words(_LEFT - 6, floor, "count", "axis tiny end"),
     ]
     return body
 
@@ -123,12 +122,3 @@ def short(number: int) -> str:
             shown = number / size
             return f"{shown:.1f}{unit}" if shown < 9.95 else f"{shown:.0f}{unit}"
     return str(number) if number else ""
-
-
-def _text(x: float, y: float, text: str, class_: str) -> Markup:
-    return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", class_=class_)
-
-
-def _line(x1: float, x2: float, y1: float, y2: float, class_: str) -> Markup:
-    ends = {"x1": x1, "x2": x2, "y1": y1, "y2": y2}
-    return tag("line", **{name: f"{value:.1f}" for name, value in ends.items()}, class_=class_)

@@ -7,20 +7,28 @@ of its own the same. Names are drawn beside what they name, and no colour carrie
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from inarch.report._draw import (
+    LINE,
+    WIDTH,
+    anchor,
+    axis_number,
+    label,
+    line,
+    px,
+    ticks,
+    upright,
+    words,
+)
 from inarch.report._html import Markup, join, tag
 from inarch.report._style import COLOURS, MARKS
 
-WIDTH = 320
 _MARGIN = 12
 """Around a plot in a file of its own."""
 _LINE_NAMES = 76
 """Width of the names at the right end of lines."""
-_FONT, _SMALL = 12, 11
-"""Sizes of text; the small one is that of axes."""
 
 
 class Figure(NamedTuple):
@@ -73,7 +81,7 @@ def standalone(figure: Figure) -> str:
         tag("desc", figure.alt),
         tag("style", Markup(COLOURS + MARKS)),
         tag("rect", width=width, height=height, class_="surface"),
-        _name(_MARGIN, 20, figure.title, WIDTH, "title"),
+        label(_MARGIN, 20, figure.title, WIDTH, "title"),
         tag("g", figure.body, transform=f"translate({_MARGIN} {2.5 * _MARGIN:g})"),
     ]
     return tag(
@@ -108,19 +116,18 @@ def dots(
         return left + (value - low) / (high - low) * (right - left)
 
     marks = ticks(low, high)
-    body = [_text(x(t), bottom + 16, _tick(t), f"axis {_anchor(x(t))}") for t in marks]
+    body = [words(x(t), bottom + 16, axis_number(t), f"axis {anchor(x(t))}") for t in marks]
     for number, row in enumerate(rows):
         y = step * number + 26
         mean = sum(row.values) / len(row.values)
         kind = "strong" if row.strong else "quiet"
-        body += [_upright(x(t), y, 7, _grid_class(t)) for t in marks]
-        ends = {"x1": _px(x(min(row.values))), "x2": _px(x(max(row.values)))}
+        body += [upright(x(t), y, 7, _grid_class(t)) for t in marks]
         body += [
-            _name(0, y - 12, row.name, WIDTH - 60, kind),
-            _text(WIDTH, y - 12, form(mean), f"end {kind}"),
-            tag("line", **ends, y1=y, y2=y, class_=f"span {kind}"),
-            *(tag("circle", cx=_px(x(v)), cy=y, r=3.5, class_=kind) for v in row.values),
-            _upright(x(mean), y, 6, f"mean {kind}"),
+            label(0, y - 12, row.name, WIDTH - 60, kind),
+            words(WIDTH, y - 12, form(mean), f"end {kind}"),
+            line(x(min(row.values)), x(max(row.values)), y, y, f"span {kind}"),
+            *(tag("circle", cx=px(x(v)), cy=y, r=3.5, class_=kind) for v in row.values),
+            upright(x(mean), y, 6, f"mean {kind}"),
         ]
     return Figure(*figure, bottom + 22, join(body))
 
@@ -141,10 +148,10 @@ def lines(
         extent: Largest value that the vertical axis must hold.
         across: What the end of the other axis is called.
     """
-    named = [line for line in drawn if line.strong and line.name]
+    named = [curve for curve in drawn if curve.strong and curve.name]
     left, right = 40, WIDTH - (_LINE_NAMES if named else 8)
     top, bottom = 26, 176
-    last_step = max((point[0] for line in drawn for point in line.points), default=1.0) or 1.0
+    last_step = max((point[0] for curve in drawn for point in curve.points), default=1.0) or 1.0
     marks = ticks(0.0, extent, beyond=True)
 
     def x(step: float) -> float:
@@ -153,23 +160,22 @@ def lines(
     def y(value: float) -> float:
         return bottom - value / marks[-1] * (bottom - top)
 
-    body = [_text(0, 12, axis, "axis")]
+    body = [words(0, 12, axis, "axis")]
     for t in marks:
-        at = _px(y(t))
         body += [
-            tag("line", x1=left, x2=right, y1=at, y2=at, class_=_grid_class(t)),
-            _text(left - 6, y(t) + 4, _tick(t), "axis end"),
+            line(left, right, y(t), y(t), _grid_class(t)),
+            words(left - 6, y(t) + 4, axis_number(t), "axis end"),
         ]
     body += [
-        _text(left, bottom + 16, "0", "axis"),
-        _text(right, bottom + 16, across(last_step), "axis end"),
+        words(left, bottom + 16, "0", "axis"),
+        words(right, bottom + 16, across(last_step), "axis end"),
     ]
-    for line in drawn:
-        kind = f"line{named.index(line)}" if line in named else "" if line.strong else "context"
-        points = " ".join(f"{_px(x(a))},{_px(y(b))}" for a, b in line.points)
+    for curve in drawn:
+        kind = f"line{named.index(curve)}" if curve in named else "" if curve.strong else "context"
+        points = " ".join(f"{px(x(a))},{px(y(b))}" for a, b in curve.points)
         body.append(tag("polyline", points=points, class_=f"curve {kind}"))
-    for number, (line, place) in enumerate(zip(named, _apart(named, y), strict=True)):
-        body.append(_name(right + 5, place + 4, line.name, _LINE_NAMES - 5, f"label{number}"))
+    for number, (curve, place) in enumerate(zip(named, _apart(named, y), strict=True)):
+        body.append(label(right + 5, place + 4, curve.name, _LINE_NAMES - 5, f"label{number}"))
     return Figure(*figure, bottom + 22, join(body))
 
 
@@ -190,50 +196,21 @@ def heat(
     left = 70
     wide, high = (WIDTH - left) / max(1, len(columns)), 34
     body = [
-        _name(left + wide * (j + 0.5), 14, column, wide, "axis middle")
+        label(left + wide * (j + 0.5), 14, column, wide, "axis middle")
         for j, column in enumerate(columns)
     ]
     for i, row in enumerate(rows):
         y = 22 + high * i
-        body.append(_name(0, y + high / 2 + 4, row, left - 4, ""))
+        body.append(label(0, y + high / 2 + 4, row, left - 4, ""))
         for j, share in enumerate(shares[i]):
             x = left + wide * j
             shade = f"{0.04 + 0.56 * (share or 0.0):.3f}"
-            box = {"x": _px(x + 1), "y": y + 1, "width": _px(wide - 2), "height": high - 2}
+            box = {"x": px(x + 1), "y": y + 1, "width": px(wide - 2), "height": high - 2}
             body += [
                 tag("rect", **box, rx=3, class_="cell", fill_opacity=shade),
-                _text(x + wide / 2, y + high / 2 + 4, _figure(share), "middle"),
+                words(x + wide / 2, y + high / 2 + 4, _figure(share), "middle"),
             ]
     return Figure(*figure, 26 + high * len(rows), join(body))
-
-
-# --------------------------------------------------------------------------------------- measures
-
-
-def ticks(low: float, high: float, beyond: bool = False) -> list[float]:
-    """Return round numbers within a range, about four of them.
-
-    Args:
-        low: Start of the range.
-        high: Its end.
-        beyond: The last number is the first that is not below ``high``.
-    """
-    raw = (high - low) / 4 or 1.0
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= raw * 0.999)
-    last = math.ceil(high / step - 1e-9) if beyond else math.floor(high / step + 1e-9)
-    return [number * step for number in range(math.ceil(low / step - 1e-9), last + 1)]
-
-
-def shorten(text: str, width: float, font: float = _FONT) -> str:
-    """Return the text, cut to about a width in pixels, with an ellipsis where it was cut."""
-    used = 0.0
-    for number, character in enumerate(text):
-        wide = unicodedata.east_asian_width(character) in "WF"
-        used += font * (1.05 if wide else 0.55)
-        if used > width:
-            return text[: max(1, number - 1)].rstrip() + "…"
-    return text
 
 
 def _apart(named: Sequence[Line], y: Callable[[float], float]) -> list[float]:
@@ -242,40 +219,13 @@ def _apart(named: Sequence[Line], y: Callable[[float], float]) -> list[float]:
     places = dict.fromkeys(range(len(named)), 0.0)
     above = -math.inf
     for number in sorted(places, key=lambda n: ends[n]):
-        places[number] = above = max(ends[number], above + _FONT + 3)
+        places[number] = above = max(ends[number], above + LINE)
     return [places[number] for number in range(len(named))]
-
-
-def _name(x: float, y: float, name: str, width: float, kind: str) -> Markup:
-    shown = shorten(name, width, _SMALL if "axis" in kind else _FONT)
-    full = None if shown == name else tag("title", name)
-    return tag("text", full, shown, x=_px(x), y=_px(y), class_=kind or None)
-
-
-def _text(x: float, y: float, text: str, class_: str) -> Markup:
-    return tag("text", text, x=_px(x), y=_px(y), class_=class_)
-
-
-def _anchor(x: float) -> str:
-    """Return how a label stands at a place: inside the plot at its two ends."""
-    return "start" if x < 24 else "end" if x > WIDTH - 24 else "middle"
-
-
-def _upright(x: float, y: float, half: float, class_: str) -> Markup:
-    return tag("line", x1=_px(x), x2=_px(x), y1=_px(y - half), y2=_px(y + half), class_=class_)
 
 
 def _grid_class(value: float) -> str:
     return "zero" if value == 0 else "grid"
 
 
-def _tick(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
-
-
 def _figure(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f}"
-
-
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from inarch.report._draw import WIDTH, axis_number, label, line, px, ticks, words
 from inarch.report._html import Markup, join, tag
-from inarch.report._svg import WIDTH, Figure, _name, _px, _text, ticks
+from inarch.report._svg import Figure
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, WIDTH - 78, 26, 176
 _LINE = 12
@@ -54,12 +55,12 @@ def trials(
     low, high = sorted(sign * end for end in ends)
     frame = _Frame(low, high, points[-1][0])
     best = min((score for _, score in points), key=lambda score: sign * score)
-    body = [_text(0, 12, axis, "axis"), *_axes(frame), *_references(frame, references)]
+    body = [words(0, 12, axis, "axis"), *_axes(frame), *_references(frame, references)]
     so_far = list(itertools.accumulate((sign * score for _, score in points), min))
     corners = [(points[0][0], sign * so_far[0])]
     for (number, _), before, after in zip(points[1:], so_far, so_far[1:], strict=False):
         corners += [(number, sign * before), (number, sign * after)]
-    path = " ".join(f"{_px(frame.x(a))},{_px(frame.y(b))}" for a, b in corners)
+    path = " ".join(f"{px(frame.x(a))},{px(frame.y(b))}" for a, b in corners)
     body += [
         tag("polyline", points=path, class_="curve"),
         *(_dot(frame, point, point[1] == best) for point in points),
@@ -77,11 +78,10 @@ def _ends(costs: Sequence[float], references: Sequence[float]) -> tuple[float, f
 def _axes(frame: _Frame) -> list[Markup]:
     body = []
     for t in ticks(frame.low, frame.high):
-        ends = {"x1": _LEFT, "x2": _RIGHT, "y1": _px(frame.y(t)), "y2": _px(frame.y(t))}
-        body.append(tag("line", **ends, class_="grid"))
-        body.append(_text(_LEFT - 6, frame.y(t) + 4, f"{t:g}", "axis end"))
-    body.append(_text(_LEFT, _BOTTOM + 16, "plain mean", "axis"))
-    body.append(_text(_RIGHT, _BOTTOM + 16, f"trial {frame.last:g}", "axis end"))
+        body.append(line(_LEFT, _RIGHT, frame.y(t), frame.y(t), "grid"))
+        body.append(words(_LEFT - 6, frame.y(t) + 4, axis_number(t), "axis end"))
+    body.append(words(_LEFT, _BOTTOM + 16, "plain mean", "axis"))
+    body.append(words(_RIGHT, _BOTTOM + 16, f"trial {frame.last:g}", "axis end"))
     return body
 
 
@@ -90,19 +90,18 @@ def _references(frame: _Frame, references: Sequence[tuple[str, float]]) -> list[
     body, above = [], 0.0
     for name, score in sorted(references, key=lambda reference: frame.y(reference[1])):
         at = frame.y(score)
-        ends = {"x1": _LEFT, "x2": _RIGHT, "y1": _px(at), "y2": _px(at)}
         is_inside = frame.low <= score <= frame.high
         if is_inside:
-            body.append(tag("line", **ends, class_="zero", stroke_dasharray="2 3"))
+            body.append(line(_LEFT, _RIGHT, at, at, "zero", stroke_dasharray="2 3"))
         above = max(at, above + _LINE)
-        body.append(_name(_RIGHT + 5, above + 4, name if is_inside else f"({name})", 72, "axis"))
+        body.append(label(_RIGHT + 5, above + 4, name if is_inside else f"({name})", 72, "axis"))
     return body
 
 
 def _dot(frame: _Frame, point: tuple[float, float], is_best: bool) -> Markup:
     number, score = point
     is_inside = frame.low <= score <= frame.high
-    place = {"cx": _px(frame.x(number)), "cy": _px(frame.y(score)), "r": 3.5 if is_inside else 2}
+    place = {"cx": px(frame.x(number)), "cy": px(frame.y(score)), "r": 3.5 if is_inside else 2}
     kind = "strong" if is_best else "quiet"
     text = tag("title", f"trial {number:g}: {score:.4f}")
     return tag("g", text, tag("circle", **place, class_=kind))
