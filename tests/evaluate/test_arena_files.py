@@ -59,7 +59,7 @@ def test_the_baseline_is_shared_named_or_known(tmp_path):
     [
         (battle(winner="me"), r":2: winner: found 'me', expected model_a"),
         (battle("m", "n"), r":2: found m against n; expected one of them to be the baseline b"),
-        (battle("b", "b"), r":2: found b against b"),
+        (battle("b", "b"), r":2: found b against itself; leave it out"),
         (battle(b=None), r":2: model_b: found None, expected a text"),
         ({"question_id": "q"}, r":2: found the columns question_id, without model_a"),
         ('{"question_id": "q", "mod', r":2: not JSON .* was the file cut"),

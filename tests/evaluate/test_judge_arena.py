@@ -410,7 +410,7 @@ def test_judges_are_scored_apart(tmp_path):
 def test_a_question_that_the_baseline_or_the_model_has_not_answered(tmp_path, name, caplog):
     given = protocol(tmp_path, name, THREE, {"q0": "base", "q2": "base"})
     benchmark = opened(given)
-    assert "has no answer to 1 of 3 questions, such as q1" in caplog.text
+    assert "has no whole answer to 1 of 3 questions, such as q1" in caplog.text
     judged = play(benchmark, {"q1": "own", "q2": "own"}, lambda messages: "[[A>B]]")
     assert [case.question for case in judged.cases] == ["q2", "q2"]
     assert benchmark.result(judged).made["n_left_out"] == 2
@@ -420,7 +420,7 @@ def test_a_question_that_the_baseline_or_the_model_has_not_answered(tmp_path, na
 
 
 def test_answers_to_other_questions_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no answer of the baseline gpt-4-0314 to any of 3"):
+    with pytest.raises(DataError, match="no whole answer of the baseline gpt-4-0314 to any of 3"):
         opened(protocol(tmp_path, V01, THREE, {}) | {"baseline": other_answers(tmp_path)})
     benchmark = opened(
         protocol(tmp_path, V01, THREE, BASE)

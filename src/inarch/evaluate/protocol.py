@@ -24,7 +24,8 @@ Benchmark = Literal[
     "alpaca_eval2", "arena_hard", "mt_bench", "likelihood", "multiple_choice", "generate", "lm_eval"
 ]
 
-
+DIGEST_DIGITS = 16
+"""Of a file's digest, in a record."""
 OTHER_TOKENS = (
     "the models score different tokens, and a tokenizer with longer ones has fewer of them to be"
     " surprised at; compare bits per byte"

@@ -18,6 +18,7 @@ import numpy as np
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
 from inarch.evaluate.arena.battles import Battles
+from inarch.evaluate.arena.pairings import COLUMNS, Pairings, pairings_of
 from inarch.evaluate.arena.style import Style
 from inarch.evaluate.arena.verdicts import RULES, Rules, Version, pair_outcomes
 from inarch.evaluate.judges.answer_style import style_counts
@@ -38,18 +39,10 @@ BASELINES: Mapping[Version, Mapping[str, str]] = {
     },
 }
 """The official ones by category; that of "" holds for the others."""
-_BATTLE = ("question_id", "model_a", "model_b", "winner")
 _COUNTS = ("token_len", "header_count", "list_count", "bold_count")
 _SHAPE = (
-    f"Arena-Hard's battles ({', '.join(_BATTLE)}) or judgments (question_id or uid, model, games)"
+    f"Arena-Hard's battles ({', '.join(COLUMNS)}) or judgments (question_id or uid, model, games)"
 )
-_WON = {
-    "model_a": (1.0, 0.0),
-    "model_b": (0.0, 1.0),
-    "tie": (0.5, 0.5),
-    "tie (bothbad)": (0.5, 0.5),
-}
-"""What a winner is worth to model_a and to model_b."""
 
 
 class Judgment(NamedTuple):
@@ -87,7 +80,6 @@ def read_battles(
     rows = read_rows(path)
     version = version or ("v2" if "uid" in rows[0].values else "v0.1")
     if "winner" in rows[0].values:
-        require(rows, _BATTLE, _SHAPE)
         return _from_battles(rows, version, baseline)
     prompt = "uid" if "uid" in rows[0].values else "question_id"
     require(rows, (prompt, "model", "games"), _SHAPE)
@@ -283,25 +275,21 @@ def _game(game: Any, where: str, rules: Rules) -> tuple[str | None, str]:
 
 
 def _from_battles(rows: Sequence[Row], version: Version, baseline: str | None) -> Battles:
-    baseline = baseline or _common(rows, version)
+    found = pairings_of(rows)
+    baseline = baseline or _common(found, version)
     models, outcomes = [], []
-    for row in rows:
-        a, b, winner = row.text("model_a"), row.text("model_b"), row.text("winner")
-        if winner not in _WON:
-            raise DataError(
-                f"{row.where}: winner: found {winner!r:.80}, expected {', '.join(_WON)}"
-            )
-        if (a == baseline) == (b == baseline):
+    for row, a, b, of_a in zip(rows, found.a, found.b, found.outcome_N, strict=True):
+        if baseline not in (a, b):
             raise DataError(
                 f"{row.where}: found {a} against {b}; expected one of them to be the baseline"
                 f" {baseline}: name another with --baseline, or leave the row out"
             )
         models.append(b if a == baseline else a)
-        outcomes.append(_WON[winner][1 if a == baseline else 0])
+        outcomes.append(1 - of_a if a == baseline else of_a)
     categories = tuple(str(row.values.get("category") or "") for row in rows)
     return Battles(
         version=version,
-        prompts=tuple(row.text("question_id") for row in rows),
+        prompts=found.prompts,
         models=tuple(models),
         categories=categories,
         outcome_N=np.array(outcomes),
@@ -310,11 +298,9 @@ def _from_battles(rows: Sequence[Row], version: Version, baseline: str | None) -
     )
 
 
-def _common(rows: Sequence[Row], version: Version) -> str:
+def _common(battles: Pairings, version: Version) -> str:
     """Return the model that all battles share."""
-    shared = {rows[0].text("model_a"), rows[0].text("model_b")}
-    for row in rows:
-        shared &= {row.text("model_a"), row.text("model_b")}
+    shared = battles.shared()
     if len(shared) == 1:
         return shared.pop()
     for name in BASELINES[version].values():

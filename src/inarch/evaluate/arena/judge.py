@@ -35,7 +35,7 @@ from inarch.evaluate.arena.settings import (
 from inarch.evaluate.arena.style import Style, StyleScores, score_with_style
 from inarch.evaluate.arena.verdicts import RULES, Version, has_label, pair_outcomes
 from inarch.evaluate.judges.answer_style import style_counts
-from inarch.evaluate.judges.answers import write_model_answers
+from inarch.evaluate.judges.answers import FOLDER, write_model_answers
 from inarch.evaluate.judges.benchmark import (
     Benchmark,
     Case,
@@ -43,6 +43,7 @@ from inarch.evaluate.judges.benchmark import (
     JudgedModel,
     JudgeOptions,
     Ruling,
+    described,
 )
 from inarch.evaluate.judges.official import find
 from inarch.evaluate.judges.prompts import read_judge_prompts
@@ -56,10 +57,6 @@ from inarch.records import Message
 
 GO_ON = "continue your judgment and finish by outputting a final verdict label"
 """What v0.1 asks a judge that gave no label."""
-_ANSWERS = "model_answer"
-"""Folder of answers, beside the judgments."""
-_SHORT = 16
-"""Hexadecimal digits of a digest in a record."""
 _SHOWN = 200
 """Characters of a judge's words that a message repeats."""
 
@@ -100,7 +97,7 @@ class ArenaBenchmark(Benchmark):
 
     def meet(self, answered: Mapping[str, Dialogues]) -> None:
         """Take the answers of the baselines that are models of the run."""
-        self._baselines = self._baselines.met(answered)
+        self._baselines = self._baselines.meet(answered)
 
     def sampling(self, question: Question) -> SamplingSettings:
         """Return greedy answers of at most 4096 tokens."""
@@ -155,7 +152,7 @@ class ArenaBenchmark(Benchmark):
         """
         file = path.with_name(f"{path.name}.jsonl")
         write_judgments(file, self.judgments(judged), self.version)
-        folder = path.parent / _ANSWERS
+        folder = path.parent / FOLDER
         make_folder(folder)
         answers: dict[str, tuple[str, Dialogues]] = {file.name: (judged.model, judged.dialogues)}
         for model in self._baselines.models():
@@ -269,17 +266,14 @@ class ArenaBenchmark(Benchmark):
         return "".join(f"{line}{reply.text}" for reply in replies)
 
     def _record(self, known: ProtocolRecord) -> ProtocolRecord:
-        told = {key: f"{name} {self._digests[key][:_SHORT]}" for key, name in self._names.items()}
-        if len(self.questions) < self._num_all:
-            told["questions"] += f", the first {len(self.questions)}"
-        answers = self._baselines.described(_SHORT)
+        told = described(self._names, self._digests, len(self.questions), self._num_all)
         parse = "all labels agree" if self.version == "v0.1" else "the last label"
         asks = ", asked on once where there is none" * (self.num_asks > 1)
         judging = (
             f"two games, temperature {self.options.temperature:g},"
             f" {self.options.max_tokens} tokens, {parse}{asks}"
         )
-        data = ", ".join([told["questions"], *answers])
+        data = ", ".join([told["questions"], *self._baselines.described()])
         return known.model_copy(
             update={"data": data, "prompts": told["prompts"], "judging": judging}
         )

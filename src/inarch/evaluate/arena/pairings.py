@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
 
-_COLUMNS = ("question_id", "model_a", "model_b", "winner")
+COLUMNS = ("question_id", "model_a", "model_b", "winner")
 _SHARE = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 """What a winner is worth to model_a."""
 
@@ -30,6 +30,10 @@ class Pairings(NamedTuple):
     outcome_N: NDArray[np.float64]
     """1 a wins, 0 b, 0.5 a tie."""
 
+    def shared(self) -> set[str]:
+        """Return the models that are in all battles."""
+        return set.intersection(*({a, b} for a, b in zip(self.a, self.b, strict=True)))
+
 
 def pairings_without_baseline(path: Path) -> Pairings | None:
     """Return a file's battles if no model is in all of them, else None.
@@ -40,9 +44,8 @@ def pairings_without_baseline(path: Path) -> Pairings | None:
     rows = read_rows(path)
     if "winner" not in rows[0].values:
         return None
-    found = _pairings(rows)
-    shared = set.intersection(*({a, b} for a, b in zip(found.a, found.b, strict=True)))
-    return None if shared else found
+    found = pairings_of(rows)
+    return None if found.shared() else found
 
 
 def read_pairings(path: Path) -> Pairings:
@@ -51,11 +54,16 @@ def read_pairings(path: Path) -> Pairings:
     Raises:
         DataError: It is something else; the row is named.
     """
-    return _pairings(read_rows(path))
+    return pairings_of(read_rows(path))
 
 
-def _pairings(rows: Sequence[Row]) -> Pairings:
-    require(rows, _COLUMNS, f"battles ({', '.join(_COLUMNS)})")
+def pairings_of(rows: Sequence[Row]) -> Pairings:
+    """Return the battles of rows.
+
+    Raises:
+        DataError: One is something else; it is named.
+    """
+    require(rows, COLUMNS, f"battles ({', '.join(COLUMNS)})")
     outcomes = []
     for row in rows:
         winner = row.text("winner")
@@ -68,5 +76,5 @@ def _pairings(rows: Sequence[Row]) -> Pairings:
                 f"{row.where}: found {row.text('model_a')} against itself; leave it out"
             )
         outcomes.append(_SHARE[winner])
-    prompts, a, b = (tuple(row.text(name) for row in rows) for name in _COLUMNS[:3])
+    prompts, a, b = (tuple(row.text(name) for row in rows) for name in COLUMNS[:3])
     return Pairings(prompts, a, b, np.array(outcomes))

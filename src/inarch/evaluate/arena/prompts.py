@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from string import Formatter
 from typing import NamedTuple
 
 from inarch.errors import DataError
 from inarch.evaluate.arena.verdicts import Version
-from inarch.evaluate.judges.prompts import JudgePrompt, JudgePrompts
+from inarch.evaluate.judges.prompts import JudgePrompt, JudgePrompts, check_places
 from inarch.records import Message
 
 _PLACES: Mapping[Version, tuple[str, str, str]] = {
@@ -54,22 +53,7 @@ def check_prompts(prompts: JudgePrompts, version: Version, where: str) -> ArenaP
     Raises:
         DataError: One has other places; it is named.
     """
-    expected = _PLACES[version]
     for category, prompt in prompts.of.items():
         name = f"{where}: prompt_template" + (f" of {category}" if category else "")
-        try:
-            parsed = list(Formatter().parse(prompt.user))
-        except ValueError as error:
-            raise DataError(
-                f"{name}: {error}; write {{{{ and }}}} for braces that are no place"
-            ) from None
-        found = {place for _, place, _, _ in parsed if place is not None}
-        if found != set(expected):
-            raise DataError(
-                f"{name}: found the places {_listed(tuple(found))}; expected {_listed(expected)}"
-            )
+        check_places(prompt, _PLACES[version], name)
     return ArenaPrompts(prompts.of, version)
-
-
-def _listed(places: tuple[str, ...]) -> str:
-    return ", ".join(f"{{{place}}}" for place in sorted(places)) or "none"

@@ -19,6 +19,8 @@ from inarch.evaluate.judges.official import BenchmarkName
 from inarch.evaluate.judges.questions import Question, with_instruction
 from inarch.io.files import write_json, write_text
 
+FOLDER = "model_answer"
+"""Of answers, beside the judgments."""
 NO_ANSWER = "$ERROR$"
 """What official tools write for an answer that they did not get."""
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from inarch.errors import SettingsError
 from inarch.evaluate.judges.official import BenchmarkName
 from inarch.evaluate.judges.questions import Question
-from inarch.evaluate.protocol import Result
+from inarch.evaluate.protocol import DIGEST_DIGITS, Result
 from inarch.io.endpoints import Reply
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
@@ -79,6 +79,23 @@ class JudgedModel(NamedTuple):
     def num_invalid(self) -> int:
         """Return how many cases have no value."""
         return sum(math.isnan(ruling.value) for ruling in self.rulings)
+
+
+def described(
+    names: Mapping[str, str], digests: Mapping[str, str], num_asked: int, num_all: int
+) -> dict[str, str]:
+    """Return files by name and digest, for a record.
+
+    Args:
+        names: Of the files, by what they are, ``questions`` among them.
+        digests: Of the same.
+        num_asked: How many questions are asked, the first ones.
+        num_all: How many there are.
+    """
+    told = {what: f"{name} {digests[what][:DIGEST_DIGITS]}" for what, name in names.items()}
+    if num_asked < num_all:
+        told["questions"] += f", the first {num_asked}"
+    return told
 
 
 class Benchmark(ABC):

@@ -15,8 +15,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple
 
 import yaml
@@ -89,6 +90,32 @@ def read_judge_prompts(benchmark: BenchmarkName, given: Path | None = None) -> J
             " should be; report this, with the versions of Python and PyYAML"
         )
     return prompts
+
+
+def check_places(prompt: JudgePrompt, expected: Collection[str], where: str) -> None:
+    """Check that a prompt has some places for texts, as `str.format` fills them, and no other.
+
+    Args:
+        prompt: Its user message is looked at.
+        expected: Names of the places.
+        where: What to call the prompt in messages.
+
+    Raises:
+        DataError: It has others.
+    """
+    try:
+        parsed = list(Formatter().parse(prompt.user))
+    except ValueError as error:
+        raise DataError(
+            f"{where}: {error}; write {{{{ and }}}} for braces that are no place"
+        ) from None
+    found = {place for _, place, _, _ in parsed if place is not None}
+    if found != set(expected):
+        raise DataError(f"{where}: found the places {_listed(found)}; expected {_listed(expected)}")
+
+
+def _listed(places: Collection[str]) -> str:
+    return ", ".join(f"{{{place}}}" for place in sorted(places)) or "none"
 
 
 def _alpaca(path: Path) -> dict[str, JudgePrompt]:

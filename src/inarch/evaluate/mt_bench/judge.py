@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inarch import __version__
 from inarch.errors import DataError
-from inarch.evaluate.judges.answers import NO_ANSWER, write_model_answers
+from inarch.evaluate.judges.answers import FOLDER, NO_ANSWER, write_model_answers
 from inarch.evaluate.judges.benchmark import (
     Benchmark,
     Case,
@@ -27,12 +27,7 @@ from inarch.evaluate.mt_bench.files import write_judgments
 from inarch.evaluate.mt_bench.judge_pairs import PairwiseBenchmark
 from inarch.evaluate.mt_bench.prompts import fill, prompt_name
 from inarch.evaluate.mt_bench.ratings import INVALID, Rating, category_of, rating_of, results
-from inarch.evaluate.mt_bench.settings import (
-    ANSWERS,
-    MtBenchProtocol,
-    open_files,
-    sampling_of,
-)
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol, open_files, sampling_of
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
 from inarch.io.files import make_folder
@@ -92,7 +87,7 @@ class MtBenchBenchmark(Benchmark):
         file = path.with_name(f"{path.name}.jsonl")
         words = [ruling.words or NO_ANSWER for ruling in judged.rulings]
         write_judgments(file, list(zip(self._ratings(judged), words, strict=True)))
-        answers = path.parent / ANSWERS / file.name
+        answers = path.parent / FOLDER / file.name
         make_folder(answers.parent)
         write_model_answers(answers, self.name, judged.model, self.questions, judged.dialogues)
         return file

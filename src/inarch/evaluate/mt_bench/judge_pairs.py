@@ -9,9 +9,7 @@ Differs: the baseline's answers come from a file or from a model of the run, and
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +18,8 @@ from typing import Any
 
 from inarch import __version__
 from inarch.errors import DataError
-from inarch.evaluate.judges.answers import (
-    NO_ANSWER,
-    answering_model,
-    read_model_answers,
-    write_model_answers,
-)
-from inarch.evaluate.judges.baseline import BaselineSettings
+from inarch.evaluate.judges.answers import FOLDER, NO_ANSWER, write_model_answers
+from inarch.evaluate.judges.baseline import BaselineSettings, open_baseline
 from inarch.evaluate.judges.benchmark import (
     Benchmark,
     Case,
@@ -39,19 +32,11 @@ from inarch.evaluate.judges.questions import Question
 from inarch.evaluate.mt_bench.pairwise import ERROR, Pair, results
 from inarch.evaluate.mt_bench.prompts import fill, prompt_name
 from inarch.evaluate.mt_bench.ratings import category_of
-from inarch.evaluate.mt_bench.settings import (
-    ANSWERS,
-    SHORT,
-    MtBenchProtocol,
-    open_files,
-    sampling_of,
-)
-from inarch.evaluate.protocol import Result
+from inarch.evaluate.mt_bench.settings import MtBenchProtocol, open_files, sampling_of
+from inarch.evaluate.protocol import DIGEST_DIGITS, Result
 from inarch.io.endpoints import Reply
-from inarch.io.files import digest_file, make_folder, write_text
+from inarch.io.files import make_folder, write_text
 from inarch.io.sampling import SamplingSettings
-
-logger = logging.getLogger(__name__)
 
 _VERDICTS = {"[[A]]": 1.0, "[[B]]": 0.0, "[[C]]": 0.5}
 """What the answer that is shown first gets; the first of these that a judgment has anywhere."""
@@ -69,23 +54,19 @@ class PairwiseBenchmark(Benchmark):
         self._files = open_files(settings)
         self.questions = self._files.questions
         self.inputs = dict(self._files.digests)
-        self.baseline, file = baseline.name, baseline.answers
-        self._answers: Dialogues | None = None
-        self._digest = ""
-        if file is not None:
-            self.baseline = self.baseline or answering_model(file, "mt_bench")
-            self._take(read_model_answers(file, "mt_bench"))
-            self.inputs["baseline"] = digest_file(file)
+        self._base = open_baseline(self.name, self.questions, baseline.answers, baseline.name)
+        self.baseline = self._base.model
+        if self._base.answers is not None:
+            self.inputs["baseline"] = self._base.digest
 
     @property
     def awaits(self) -> tuple[str, ...]:
         """Return the baseline, where it is a model of the run."""
-        return (self.baseline,) if self._answers is None else ()
+        return (self.baseline,) if self._base.answers is None else ()
 
     def meet(self, answered: Mapping[str, Dialogues]) -> None:
         """Take the answers of a baseline that is a model of the run."""
-        if self._answers is None:
-            self._take(answered[self.baseline])
+        self._base = self._base.meet(answered)
 
     def sampling(self, question: Question) -> SamplingSettings:
         """Return answers of at most 1024 tokens at the category's temperature."""
@@ -96,7 +77,7 @@ class PairwiseBenchmark(Benchmark):
 
         The baseline itself plays none.
         """
-        other = self._answers or {}
+        other = self._base.answers or {}
         found = []
         for question in self.questions:
             if model == self.baseline or question.id not in dialogues.keys() & other.keys():
@@ -124,10 +105,10 @@ class PairwiseBenchmark(Benchmark):
         file = path.with_name(f"{path.name}.jsonl")
         rows = [_row(pair, games) for pair, games in self._pairs(judged)]
         write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        folder = path.parent / ANSWERS
+        folder = path.parent / FOLDER
         make_folder(folder)
         base = f"{self.baseline.replace('/', '-')}.jsonl"
-        said = {base: (self.baseline, self._answers or {})}
+        said = {base: (self.baseline, self._base.answers or {})}
         said[file.name] = (judged.model, judged.dialogues)
         for name, (model, answers) in said.items():
             write_model_answers(folder / name, self.name, model, self.questions, answers)
@@ -161,35 +142,8 @@ class PairwiseBenchmark(Benchmark):
             f" {self.options.max_tokens} tokens, the first of [[A]], [[B]], [[C]] that is there"
         )
         record = self._files.record(found.protocol, len(self.questions), judging)
-        data = f"{record.data}, {self.baseline}'s answers {self._digest[:SHORT]}"
+        data = f"{record.data}, {self.baseline}'s answers {self._base.digest[:DIGEST_DIGITS]}"
         return found._replace(protocol=record.model_copy(update={"data": data}))
-
-    def _take(self, answers: Dialogues) -> None:
-        """Take the baseline's answers, as far as they answer a question in full.
-
-        Raises:
-            DataError: They answer none.
-        """
-        self._answers = {
-            question.id: answers[question.id][: len(question.turns)]
-            for question in self.questions
-            if len(answers.get(question.id, ())) >= len(question.turns)
-            and NO_ANSWER not in answers[question.id]
-        }
-        missing = [question.id for question in self.questions if question.id not in self._answers]
-        if not self._answers:
-            raise DataError(
-                f"found no whole answer of the baseline {self.baseline} to any of {len(missing)}"
-                f" questions, such as {missing[0]}; give its answers to these questions"
-            )
-        if missing:
-            logger.warning(
-                "the baseline %s has no whole answer to %d of %d questions, such as %s; they are"
-                " not judged",
-                *(self.baseline, len(missing), len(self.questions), missing[0]),
-            )
-        content = json.dumps(sorted(self._answers.items()))
-        self._digest = hashlib.sha256(content.encode()).hexdigest()
 
     def _pairs(self, judged: JudgedModel) -> Iterator[tuple[Pair, tuple[Game, Game]]]:
         """Yield each turn's games as FastChat's pair, the model before the baseline."""

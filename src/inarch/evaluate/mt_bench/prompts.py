@@ -8,11 +8,10 @@ Differs: a prompt whose places are not the official ones is refused when it is r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from string import Formatter
 from typing import Literal
 
 from inarch.errors import DataError
-from inarch.evaluate.judges.prompts import JudgePrompt
+from inarch.evaluate.judges.prompts import JudgePrompt, check_places
 from inarch.evaluate.judges.questions import Question
 from inarch.records import Message
 
@@ -28,7 +27,7 @@ def prompt_name(question: Question, turn: int, mode: Mode) -> str:
     return _name(mode, question.category in NEED_REFERENCES, turn)
 
 
-def check_places(prompts: Mapping[str, JudgePrompt], mode: Mode, where: str) -> None:
+def check_prompts(prompts: Mapping[str, JudgePrompt], mode: Mode, where: str) -> None:
     """Check that a mode's four prompts are there and show question and answers, all and no other.
 
     Args:
@@ -45,17 +44,7 @@ def check_places(prompts: Mapping[str, JudgePrompt], mode: Mode, where: str) -> 
                 f"{where}: found the prompts {', '.join(prompts)}, without {name}, which mode"
                 f" {mode} needs; add it, or take the official file"
             )
-        try:
-            parsed = list(Formatter().parse(prompts[name].user))
-        except ValueError as error:
-            raise DataError(
-                f"{where}: {name}: {error}; write {{{{ and }}}} for braces that are no place"
-            ) from None
-        found = {place for _, place, _, _ in parsed if place is not None}
-        if found != expected:
-            raise DataError(
-                f"{where}: {name}: found the places {_listed(found)}; expected {_listed(expected)}"
-            )
+        check_places(prompts[name], expected, f"{where}: {name}")
 
 
 def fill(
@@ -104,7 +93,3 @@ _PLACES: Mapping[Mode, Mapping[str, frozenset[str]]] = {
     "single": _places("single"),
     "pairwise": _places("pairwise"),
 }
-
-
-def _listed(places: frozenset[str] | set[str]) -> str:
-    return ", ".join(f"{{{place}}}" for place in sorted(places)) or "none"

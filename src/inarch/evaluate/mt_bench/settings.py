@@ -19,20 +19,16 @@ from pydantic import model_validator
 from inarch.errors import DataError
 from inarch.evaluate.judges.answers import read_model_answers
 from inarch.evaluate.judges.baseline import BaselineSettings
+from inarch.evaluate.judges.benchmark import described
 from inarch.evaluate.judges.official import Found, find
 from inarch.evaluate.judges.prompts import JudgePrompt, read_judge_prompts
 from inarch.evaluate.judges.questions import Question, read_questions, with_references
-from inarch.evaluate.mt_bench.prompts import NEED_REFERENCES, Mode, check_places
+from inarch.evaluate.mt_bench.prompts import NEED_REFERENCES, Mode, check_prompts
 from inarch.evaluate.protocol import ProtocolRecord
 from inarch.io.sampling import SamplingSettings
 from inarch.settings import PathSetting, Settings
 
 logger = logging.getLogger(__name__)
-
-ANSWERS = "model_answer"
-"""Folder of answers, beside the judgments."""
-SHORT = 16
-"""Hexadecimal digits of a digest in a record."""
 
 _REFERENCES = ("gpt-4", "gpt-4-0125-preview", "gpt-4-1106-preview")
 _WRONG = (104, 105, 109, 111, 113, 114, 120, 122, 124, 125, 126, 128, 130)
@@ -90,9 +86,7 @@ class MtBenchFiles(NamedTuple):
             num_questions: How many of the questions are asked, the first ones.
             judging: How the judge is asked and read.
         """
-        told = {key: f"{name} {self.digests[key][:SHORT]}" for key, name in self.names.items()}
-        if num_questions < len(self.questions):
-            told["questions"] += f", the first {num_questions}"
+        told = described(self.names, self.digests, num_questions, len(self.questions))
         update = {
             "data": told["questions"],
             "prompts": told["prompts"],
@@ -116,7 +110,7 @@ def open_files(settings: MtBenchProtocol) -> MtBenchFiles:
         "prompts": given.name if given else "judge_prompts.jsonl",
     }
     digests = {"questions": asked.sha256, "prompts": prompts.digest}
-    check_places(prompts.of, settings.mode, names["prompts"])
+    check_prompts(prompts.of, settings.mode, names["prompts"])
     questions = read_questions(asked.path, "mt_bench")
     _check(questions, asked.path)
     if any(question.category in NEED_REFERENCES for question in questions):
