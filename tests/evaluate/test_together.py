@@ -1,11 +1,12 @@
 """Order effects, canaries and means of judges, on rulings made by hand."""
 
 import math
+from collections import Counter
 
 import pytest
 
 from inarch.evaluate.judges.benchmark import Case, JudgedModel, Ruling
-from inarch.evaluate.judges.together import canary_of, mean_of_judges, order_effect
+from inarch.evaluate.judges.together import canary_of, commonest, mean_of_judges, order_effect
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 
 
@@ -75,8 +76,20 @@ def test_a_canary_must_stay_below(score: float, compares: bool, sings: bool) -> 
     """50 against a baseline; else the worst model, which has 3."""
     others = [result("j", 3.0, 3.0), result("j", 8.0, 6.0)]
     found = canary_of(result("j", score), others, compares)
+    assert found is not None
     assert (found.score, found.must_be_below) == (score, 50.0 if compares else 3.0)
     assert found.sings is sings
+
+
+def test_a_rated_canary_alone_has_nothing_to_stay_below() -> None:
+    assert canary_of(result("j", 3.0), [], compares=False) is None
+    assert canary_of(result("j", 3.0), [], compares=True) == (3.0, 50.0)
+
+
+def test_reasons_that_are_not_named_are_counted() -> None:
+    failures = Counter({f"reason {n}": n for n in range(1, 9)})
+    assert commonest(failures) == {f"reason {n}": n for n in (8, 7, 6, 5, 4)} | {"other reasons": 6}
+    assert commonest(Counter({"one": 2})) == {"one": 2}
 
 
 def test_the_mean_of_judges_is_over_what_all_have_judged() -> None:

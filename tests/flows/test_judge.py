@@ -301,6 +301,30 @@ def test_several_judges_agree_or_not_and_have_a_mean(tmp_path: Path) -> None:
         assert mean.protocol.judge == "mean of fake-1, fake-1"
 
 
+@pytest.mark.parametrize("apart", [{"m"}, {"m", "other"}])
+def test_judges_that_rule_on_different_prompts_have_no_agreement(
+    apart: set[str], tmp_path: Path
+) -> None:
+    """One says nothing about question 0 of some models, the other about the rest."""
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        text = body["messages"][0]["content"]
+        about = any(f"{name} or" in text or f"or {name}?" in text for name in apart)
+        if about and text.startswith("ask 0: ") == (body["model"] == "a"):
+            return "hm"
+        return prefers(longest)(body, before)
+
+    with serving(say) as fake:
+        judges = tuple(
+            {"name": name, "endpoint": {"url": fake.url, "model": name}} for name in ("a", "b")
+        )
+        told = judge.run(settings(fake, ["m", "other"], judges=judges), tmp_path)
+        assert [pair["n"] for pair in told["agreement"]] == ([3] if len(apart) == 1 else [])
+        assert set(told["together"]) == {"m", "other"} - apart
+        assert told["judges"]["b"]["models"]["m"]["n_invalid"] == 4
+    assert json.loads((tmp_path / "judging.json").read_text()) == json.loads(json.dumps(told))
+
+
 def test_no_verdict_at_all_is_an_error_that_names_what_was_said(tmp_path: Path) -> None:
     with serving(prefers(lambda one, other: "who knows")) as fake:
         with pytest.raises(DataError, match="no judge gave a verdict; what they said is in"):

@@ -18,9 +18,9 @@ from inarch.errors import DataError, SettingsError
 from inarch.evaluate.alpaca.judge import AlpacaBenchmark, AlpacaProtocol
 from inarch.evaluate.arena.judge import ArenaBenchmark
 from inarch.evaluate.arena.settings import ArenaV01Protocol, ArenaV2Protocol
-from inarch.evaluate.judges.agreement import pooled_agreement
+from inarch.evaluate.judges.agreement import pooled_agreement, share_prompts
 from inarch.evaluate.judges.benchmark import Benchmark, Dialogues, JudgedModel
-from inarch.evaluate.judges.together import canary_of, mean_of_judges, order_effect
+from inarch.evaluate.judges.together import canary_of, commonest, mean_of_judges, order_effect
 from inarch.evaluate.mt_bench.judge import open_mt_bench
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol
 from inarch.evaluate.protocol import Result, save_results
@@ -40,8 +40,6 @@ JUDGING = "judging.json"
 TOGETHER = "all judges"
 """Folder of the mean over judges."""
 CANARY_ANSWER = "Thank you for asking."
-_NAMED = 5
-"""Reasons of failures that are told."""
 
 _BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
     AlpacaProtocol: AlpacaBenchmark,
@@ -188,8 +186,9 @@ def _about(
         others = [result for name, result in results.items() if name != CANARY]
         compares = any(case.model_first is not None for one in judged for case in one.cases)
         canary = canary_of(results[CANARY], others, compares)
-        told["canary"] = canary._asdict() | {"sings": canary.sings}
-        if canary.sings:
+        if canary is not None:
+            told["canary"] = canary._asdict() | {"sings": canary.sings}
+        if canary is not None and canary.sings:
             logger.warning(
                 "%s: a constant answer gets %.1f, and must stay below %.1f: its verdicts say little"
                 " about the models",
@@ -199,15 +198,15 @@ def _about(
 
 
 def _counts(judged: JudgedModel, result: Result | None) -> Told:
-    failures = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
-    for reason, number in failures.most_common(_NAMED):
+    failures = commonest(Counter(ruling.failure for ruling in judged.rulings if ruling.failure))
+    for reason, number in failures.items():
         logger.warning("%s: %d cases without a verdict: %s", judged.model, number, reason)
     return {
         "summary": dict(result.summary) if result else None,
         "n_cases": len(judged.cases),
         "n_asked": sum(bool(replies) for replies in judged.replies),
         "n_invalid": judged.num_invalid,
-        "failures": dict(failures.most_common(_NAMED)),
+        "failures": failures,
     }
 
 
@@ -222,6 +221,8 @@ def _together(results: Mapping[str, Mapping[str, Result]], out: Path) -> Told:
     models = [model for model in shared if model != CANARY] or shared
     agreements = []
     for a, b in combinations(results, 2):
-        found = pooled_agreement([(results[a][model], results[b][model]) for model in models])
-        agreements.append({"a": a, "b": b} | found._asdict())
+        both = [(results[a][model], results[b][model]) for model in models]
+        both = [pair for pair in both if share_prompts(*pair)]
+        if both:
+            agreements.append({"a": a, "b": b} | pooled_agreement(both)._asdict())
     return {"together": {m.model: dict(m.summary) for m in means}, "agreement": agreements}

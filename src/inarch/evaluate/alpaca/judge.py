@@ -42,6 +42,7 @@ from inarch.evaluate.judges.benchmark import (
 from inarch.evaluate.judges.official import BenchmarkName
 from inarch.evaluate.judges.prompts import JudgePrompts, read_judge_prompts
 from inarch.evaluate.judges.questions import Question, read_questions, with_baseline
+from inarch.evaluate.judges.together import commonest
 from inarch.evaluate.protocol import Result
 from inarch.io.endpoints import Reply
 from inarch.io.files import make_folder
@@ -55,8 +56,6 @@ QUESTIONS = "alpaca_eval2/alpaca_eval_gpt4_baseline.json"
 JUDGE = "gpt-4-1106-preview"
 """Of the published numbers; its maker has retired it."""
 TEXT_TOKENS = 16
-NUM_REASONS = 10
-"""Of failures, that a result names."""
 _PLACE = re.compile(r"\{(instruction|output_1|output_2)\}")
 _NAME = re.compile(r"[\W_]*([mM])[\W_]*")
 """An answer's name in a text, quoted or marked in whatever way, and nothing else."""
@@ -171,10 +170,10 @@ class AlpacaBenchmark(Benchmark):
         num_valid = sum(not math.isnan(row.preference) for row in found)
         reasons = Counter(ruling.failure for ruling in judged.rulings if ruling.failure)
         if not num_valid:
-            commonest = reasons.most_common(1)
+            why = next(iter(commonest(reasons)), "nothing was judged")
             raise DataError(
                 f"{judged.judge} on {judged.model}: found no preference in {len(found)} judgments;"
-                f" the commonest reason: {commonest[0][0] if commonest else 'nothing was judged'}"
+                f" the commonest reason: {why}"
             )
         rows = judged_rows(found, [f"{judged.model} row {at}" for at in range(len(found))])
         gamed = self.gamed
@@ -188,7 +187,7 @@ class AlpacaBenchmark(Benchmark):
             "judge_names": sorted(judge_names(judged)),
             "n_unanswered": len(self.questions) - len(lengths),
             "n_equal": sum(case.ruling is not None for case in judged.cases),
-            "failures": dict(reasons.most_common(NUM_REASONS)),
+            "failures": commonest(reasons),
             "digests": dict(self.inputs) | ({"gamed": gamed.sha256} if gamed else {}),
         }
         return scored.result._replace(

@@ -128,6 +128,11 @@ def pooled_agreement(pairs: Sequence[tuple[Result, Result]]) -> Agreement:
     )
 
 
+def share_prompts(a: Result, b: Result) -> bool:
+    """Return whether both have a score of at least one prompt."""
+    return not {row.prompt for row in a.scores}.isdisjoint(row.prompt for row in b.scores)
+
+
 def consistency(first_N: Floats, second_N: Floats) -> Consistency:
     """Return how far a judge says the same in both orders.
 

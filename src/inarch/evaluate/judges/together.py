@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +15,11 @@ from inarch.evaluate.protocol import PromptScore, Result, mean_score
 
 MIDDLE = 50.0
 """In percent, of a benchmark that compares with a baseline: what the baseline itself gets."""
+
+
+NUM_REASONS = 5
+"""Of failures, that are named."""
+OTHERS = "other reasons"
 
 
 class Canary(NamedTuple):
@@ -55,16 +60,25 @@ def order_effect(judged: Sequence[JudgedModel]) -> dict[str, Any] | None:
     return position_effect(chance_N, shown_first_N)._asdict() if len(valid) == 2 else None
 
 
-def canary_of(constant: Result, others: Sequence[Result], compares: bool) -> Canary:
-    """Return what a constant answer got, and what it must stay below.
+def commonest(failures: Counter[str]) -> dict[str, int]:
+    """Return how often things failed, by the commonest reasons; the others are one."""
+    named = dict(failures.most_common(NUM_REASONS))
+    rest = failures.total() - sum(named.values())
+    return named | ({OTHERS: rest} if rest else {})
+
+
+def canary_of(constant: Result, others: Sequence[Result], compares: bool) -> Canary | None:
+    """Return what a constant answer got, and what it must stay below; None if that is not known.
 
     Args:
         constant: Its result.
         others: Those of the models, by the same judge.
         compares: The benchmark compares with a baseline, in percent.
     """
-    least = min((mean_score(result.scores) for result in others), default=math.inf)
-    return Canary(mean_score(constant.scores), MIDDLE if compares else least)
+    if not compares and not others:
+        return None
+    limit = MIDDLE if compares else min(mean_score(result.scores) for result in others)
+    return Canary(mean_score(constant.scores), limit)
 
 
 def mean_of_judges(results: Mapping[str, Result]) -> Result | None:

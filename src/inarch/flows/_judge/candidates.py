@@ -12,6 +12,7 @@ from inarch.errors import DataError
 from inarch.evaluate.judges.answers import NO_ANSWER, answering_model, read_model_answers
 from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
 from inarch.evaluate.judges.questions import Question
+from inarch.evaluate.judges.together import commonest
 from inarch.flows._judge.settings import CandidateSettings, JudgeRun
 from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
 from inarch.io.files import digest_file
@@ -20,9 +21,6 @@ from inarch.records import Message
 from inarch.settings import to_dict
 
 logger = logging.getLogger(__name__)
-
-_NAMED = 5
-"""Reasons of failures that are told."""
 
 Chat = tuple[Message, ...]
 
@@ -67,7 +65,7 @@ def answer(
     facts: dict[str, object] = {
         "n_unanswered": len(benchmark.questions) - len(dialogues),
         "n_cut": num_cut,
-        "failures": dict(failures.most_common(_NAMED)),
+        "failures": commonest(failures),
         "sampling": _told(benchmark.questions, samplings),
     }
     return Answered(dialogues, facts)
