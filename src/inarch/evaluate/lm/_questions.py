@@ -4,7 +4,8 @@ r"""Questions of a local task: a YAML file that says what the fields of a JSONL 
     prompt: "Question: {{question}}\nAnswer:"
     multiple_choice: {choices: options, answer: label}
 
-A text is the name of a field, or a Jinja template over the fields, as in lm-evaluation-harness.
+A text is the name of a field, or a Jinja template over the fields, as in lm-evaluation-harness; but
+a name that a row lacks is an error, where lm-eval takes the name for the text.
 """
 
 from __future__ import annotations
@@ -215,9 +216,17 @@ def _right(answer: Any, choices: tuple[str, ...], where: str) -> tuple[int, ...]
 
 
 def _value(text: str, row: Mapping[str, Any], where: str) -> Any:
-    """Return a field, or the text that a template makes of all."""
+    """Return a field, or the text that a template makes of all.
+
+    A bare name is a field's; as a template it would be the same word for all rows, unseen.
+    """
     if text in row:
         return row[text]
+    if text.isidentifier():
+        raise DataError(
+            f"{where}: found no field {text!r}; the row has {', '.join(map(str, row))}. A word that"
+            f" is the same for all rows is written as a template: {{{{ {text!r} }}}}"
+        )
     template = _template(text)
     try:
         return template.render(**row)
