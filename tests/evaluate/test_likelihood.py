@@ -12,7 +12,7 @@ from tests import tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from inarch.align._layout import Sequences
-from inarch.errors import DataError, SettingsError
+from inarch.errors import DataError, SettingsError, WeightsError
 from inarch.evaluate.lm import _sums, _windows
 from inarch.evaluate.lm._sums import summed_logps
 from inarch.evaluate.lm._texts import digest_tokens, encode, read_texts
@@ -236,6 +236,15 @@ def test_a_killed_run_goes_on_with_the_same_numbers(monkeypatch, tmp_path):
     monkeypatch.setattr(_sums, "_score", None)
     kept = summed_logps(model, rows, 200, journal=journal)  # in other batches, nothing to do
     assert all(np.array_equal(one, other) for one, other in zip(kept, whole, strict=True))
+
+
+def test_a_model_that_gives_no_number_is_named(tmp_path):
+    model, journal = model_of(100), tmp_path / "j.jsonl"
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(WeightsError, match=r"found NaN .*torch.float32 is too narrow"):
+        summed_logps(model, rows_of(3, 2, 1), 90, journal=journal)
+    assert not journal.exists()
 
 
 def test_batches_are_of_like_lengths():

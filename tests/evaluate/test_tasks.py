@@ -73,6 +73,8 @@ def test_questions(questions_of):
     assert questions_of(ROW | {"options": ["1", "0"], "label": "0"})[0].right == (1,)
     fixed = {"choices": ["yes", "no"], "answer": "label"}
     assert questions_of(ROW | {"label": ["no", 0]}, multiple_choice=fixed)[0].right == (1, 0)
+    (same,) = questions_of(ROW, prompt="{{ 'Q' }}", multiple_choice=CHOICE | {"answer": "1"})
+    assert (same.prompt, same.right) == ("Q", (1,))
     written = questions_of(ROW, ROW, skip=1, generate={"answer": "label"})
     assert [(row.name, row.answers) for row in written] == [("1", ("0",))]
 
@@ -101,14 +103,14 @@ def test_questions(questions_of):
         ),
         (ROW, {"prompt": "{{nope}}"}, "rows.jsonl:1: prompt: 'nope' is undefined; the row has q"),
         (ROW, {"prompt": "{{ q.__class__ }}"}, "unsafe"),
-        (ROW, {"generate": {"answer": "options2"}, "multiple_choice": None}, None),
+        # a name that is misspelt, or that one row lacks
+        (ROW, {"generate": {"answer": "options2"}, "multiple_choice": None}, "no field 'options2'"),
+        (ROW, {"category": "topic"}, "category: found no field 'topic'; the row has q, options"),
+        (ROW, {"prompt": "Q"}, "as a template: {{ 'Q' }}"),
         ([1], {}, "found list; expected an object"),
     ],
 )
 def test_rows_that_do_not_fit(questions_of, row, task, said):
-    if said is None:  # a text that is no field is a template, here of nothing
-        assert questions_of(row, **task)[0].answers == ("options2",)
-        return
     with pytest.raises(DataError) as refused:
         questions_of(row, **task)
     assert said in str(refused.value)
@@ -307,6 +309,35 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of, caplog):
         exact_match.write(reader, [questions[0]._replace(prompt="")], form)
     with pytest.raises(SettingsError, match="which is none"):
         exact_match.write(reader, questions, form.model_copy(update={"regex": "("}))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"suppress_tokens": list(range(300))},
+        {"sequence_bias": [[[7], 99.0]]},
+        {"repetition_penalty": 9.0},
+        {"no_repeat_ngram_size": 1},
+        {"guidance_scale": 5.0},
+        {"exponential_decay_length_penalty": [1, 9.0]},
+        {"max_time": 1e-9},
+        {"do_sample": True, "temperature": 9.0},
+        {"num_beams": 3, "length_penalty": -9.0},
+        {"stop_strings": ["a"]},
+    ],
+)
+def test_settings_that_came_with_the_model_are_left_aside(tmp_path, questions_of, own):
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    hf = tiny.byte_level()
+    tiny.save_model(tmp_path / "m", hf, seed=3)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
+    questions = questions_of({"q": "a cat"}, {"q": "so"}, generate={"answer": "q"})
+    form = WriteForm(answer="q", stop=("zzzz",), max_new_tokens=8)
+    plain = exact_match.write(Reader(model, hf, 64), questions, form)
+    given = model.generation_config = GenerationConfig(**own)
+    assert exact_match.write(Reader(model, hf, 64), questions, form) == plain
+    assert model.generation_config is given
 
 
 def test_a_limit_counts_behind_what_is_skipped(tmp_path):

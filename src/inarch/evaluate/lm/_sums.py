@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from inarch.align._layout import PADDED, Batch, Layout, Sequences, batch_of
 from inarch.align._masks import model_inputs
 from inarch.align._trial import layout_for
+from inarch.errors import WeightsError
 from inarch.io.files import append_metrics, read_metrics
 from inarch.numerics import Head, run_with_head
 from inarch.numerics.onednn import with_onednn
@@ -35,6 +36,12 @@ CHUNK_LOGITS = 2**22
 """Logits of a chunk: 16 MiB of float32, which stay in a processor's cache."""
 CHUNK_ROWS = 64
 """Of a chunk at least; with fewer, the product with the head is slower."""
+
+
+_NO_NUMBER = (
+    "found NaN where the model gives log-probs, expected numbers; its weights hold NaN, or {} is"
+    " too narrow for what it computes: set dtype=float32 or bf16"
+)
 
 
 def summed_logps(
@@ -53,6 +60,9 @@ def summed_logps(
         advance: Called with the number of rows just finished.
         journal: File of what earlier runs over the same rows found, and where this one keeps what
             it finds, so that a killed one is gone on with.
+
+    Raises:
+        WeightsError: The model gives no number.
     """
     layout = _layout(model, rows)
     sums = _kept(journal)
@@ -60,6 +70,8 @@ def summed_logps(
         for numbers in _batches(rows, layout, batch_tokens):
             if not sums.keys() >= set(numbers):
                 found_BK = _score(model, [rows[number] for number in numbers], layout)
+                if np.isnan(found_BK).any():
+                    raise WeightsError(_NO_NUMBER.format(model.dtype))
                 sums |= zip(numbers, found_BK, strict=True)
                 if journal is not None:
                     append_metrics(journal, {"rows": numbers, "logps": found_BK.tolist()})

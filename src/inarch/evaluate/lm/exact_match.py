@@ -4,7 +4,8 @@ Source:  lm-evaluation-harness 0.4.13, output type ``generate_until`` with ``exa
          filters ``regex`` and ``remove_whitespace``.
 Differs: an answer ends at the end token; lm-eval, of a model whose settings name no end token,
          keeps what a batch made it write behind. Settings for generation that came with the model
-         (repetition penalty) are left aside. Prompts are the same tokens alone as in a batch.
+         (penalties, forbidden tokens) are left aside. Prompts are the same tokens alone as in a
+         batch.
 Shapes:  B = rows of a batch, T = tokens.
 """
 
@@ -116,9 +117,6 @@ def _texts(reader: Reader, prompts: Sequence[Ids], form: WriteForm) -> list[str]
     stops = [*form.stop, *([] if hf.eos_token_id is None else [hf.decode([hf.eos_token_id])])]
     config = GenerationConfig(
         do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         max_new_tokens=form.max_new_tokens,
         eos_token_id=ends or None,
         pad_token_id=hf.pad_token_id if hf.pad_token_id is not None else (ends or [0])[0],
@@ -161,12 +159,16 @@ def _generate(
     for b, ids in enumerate(prompts):
         ids_BT[b, width - len(ids) :] = torch.from_numpy(ids)
         mask_BT[b, width - len(ids) :] = 1
-    out_BT: Tensor = model.generate(
-        ids_BT.to(model.device),
-        attention_mask=mask_BT.to(model.device),
-        generation_config=config,
-        stopping_criteria=StoppingCriteriaList([_Stops(hf, stops, width, len(prompts))]),
-    )
+    own, model.generation_config = model.generation_config, config  # fills in what is not set
+    try:
+        out_BT: Tensor = model.generate(
+            ids_BT.to(model.device),
+            attention_mask=mask_BT.to(model.device),
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([_Stops(hf, stops, width, len(prompts))]),
+        )
+    finally:
+        model.generation_config = own
     return out_BT[:, width:]
 
 
