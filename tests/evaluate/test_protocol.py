@@ -93,6 +93,7 @@ def test_names_stay_in_the_folder(tmp_path):
             "score 1: baseline_length: found '9', expected a number of characters, or null",
         ),
         (lambda c: c | {"scores": [c["scores"][0] | {"tokens": 1}]}, "0: found 'tokens'"),
+        (lambda c: c | {"scores": c["scores"] * 2}, "found prompt 'p' twice"),
         (lambda c: c | {"scores": ["p"]}, "score 0: found 'p', expected an object"),
         (lambda c: c | {"scores": 7}, "missing or something else"),
         (lambda c: c | {"model": None}, "model: found None, expected a text"),

@@ -149,6 +149,9 @@ def load_result(path: Path) -> Result:
         raise DataError(f"{path}: {error} is missing or something else; {remedy}") from None
     if not scores:
         raise DataError(f"{path}: found no scores; {remedy}")
+    twice = [name for name, number in Counter(row.prompt for row in scores).items() if number > 1]
+    if twice:
+        raise DataError(f"{path}: found prompt {twice[0]!r:.80} twice, expected a score each")
     summary, made = (_mapping(content.get(key, {}), f"{path} {key}") for key in _ABOUT)
     return Result(protocol, model, scores, summary, made)
 

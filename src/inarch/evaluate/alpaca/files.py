@@ -107,7 +107,7 @@ def judged(annotations: Sequence[Annotation], where: Sequence[str]) -> Judged:
     """Return annotations in numbers.
 
     Raises:
-        DataError: They are of several models or judges, or some instructions alone are known.
+        DataError: They are of several models, baselines or judges, or judge an instruction twice.
     """
     first = annotations[0]
     for place, row in zip(where, annotations, strict=True):
