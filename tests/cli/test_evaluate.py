@@ -111,14 +111,20 @@ def test_alpaca_from_weights(alpaca, inarch_says, tmp_path):
         (["--c", "0"], "c: "),
         (["--c", "soon"], "c: "),
         (["--c", "inf"], "c: "),
-        (["--weights", "w.csv", "--c", "1"], "--c has no effect with --weights"),
+        (
+            ["--weights", "w.csv", "--c", "1", "--solver", "exact"],
+            "--c, --solver: no effect, as --weights are not fitted",
+        ),
     ],
 )
 def test_alpaca_refuses_dead_and_wrong_flags(alpaca, inarch_says, flags, complaint):
     code, _, said = inarch_says("evaluate", *alpaca, *flags)
     assert code == 2
     assert complaint in said
-    assert "no effect without --gamed" in inarch_says("evaluate", *alpaca[:3], "--c", "1")[2]
+    for flag in (("--c", "1"), ("--align", "position"), ("--solver", "exact")):
+        code, _, said = inarch_says("evaluate", *alpaca[:3], *flag)
+        assert code == 2
+        assert f"{flag[0]}: no effect, as length is not controlled without --gamed" in said
 
 
 def test_published_over_the_command_line(shared_data, inarch_says):

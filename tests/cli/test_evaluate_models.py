@@ -128,6 +128,13 @@ def test_tasks_of_files(world, tmp_path, inarch_says):
     code, printed, _ = inarch_says("evaluate", *given)
     assert code == 0
     assert "exact_match" in printed
+    lines = [line.split() for line in printed.splitlines()]
+    for name, part in parts.items():
+        assert [name, f"{part['acc_norm']:.4f}"] in lines
+    # shares of right answers and bits per byte differ behind the second digit
+    _, printed, _ = inarch_says("evaluate", "compare", *paths)
+    assert f"{found['a_score']:.4f}) less" in printed
+    assert f"{found['lower']:+.4f} to {found['upper']:+.4f}" in printed
 
 
 def test_tasks_that_cannot_be(world, monkeypatch, inarch_says):

@@ -69,15 +69,18 @@ def alpaca(  # noqa: PLR0913  (a flag each)
     from inarch.evaluate.protocol import save_results
     from inarch.settings import validate
 
-    if gamed is None and (weights or c != "cv"):
+    fitted = {"--c": c != "cv", "--solver": solver != "liblinear"}
+    if weights:
+        _refuse(fitted, "--weights are not fitted")
+    controlled = {"--weights": weights} | fitted | {"--align": align != "instruction"}
+    if gamed is None and any(controlled.values()):
         if not is_fetched(GAMED):
-            raise SettingsError(
-                "--weights and --c have no effect without --gamed; give it, too, or fetch it:"
-                " inarch evaluate fetch alpaca"
+            _refuse(
+                controlled,
+                "length is not controlled without --gamed; give it, too, or fetch it (inarch"
+                " evaluate fetch alpaca)",
             )
         gamed = fetched_gamed()
-    if weights and c != "cv":
-        raise SettingsError("--c has no effect with --weights, which are not fitted; leave it out")
     given = {"c": _number_or_cv(c), "align": align, "solver": solver}
     settings = validate(LengthControlSettings, given, "--c, --align, --solver")
     found = score_alpaca(AlpacaFiles(annotations, gamed, weights), settings, model, not as_json)

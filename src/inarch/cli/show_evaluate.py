@@ -155,7 +155,7 @@ def show_likelihood(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print scores, a row per model, task and metric."""
+    """Print scores, a row per model, task and metric, and those of categories below."""
     table = _table("Tasks", "task", "metric", "model", "score", "standard error", "questions")
     for row in rows:
         for name, value in row.items():
@@ -169,6 +169,9 @@ def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
                 f"{error:.4f}" if isinstance(error, float) else "",
                 str(row["n"] or ""),
             )
+            for category, part in row.get("by_category", {}).items():
+                named = Text(f"  {category or 'no category'}")
+                table.add_row("", named, "", f"{part[name]:.4f}", "", "")
     output.print(table)
 
 
@@ -182,13 +185,18 @@ _SCORES = {
     "mt_bench": "rating, 1 to 10",
 }
 """What is compared, by benchmark; of others as the record says."""
+_SMALL = {"likelihood", "multiple_choice", "generate", "lm_eval"}
+"""Benchmarks whose scores are about 1, so that two digits behind the point would hide much."""
 
 
 def show_comparison(found: "Comparison") -> None:
     """Print a difference and its parts."""
     scores = dict.fromkeys(_score_of(protocol) for protocol in found.protocols)
+    fine = {protocol.benchmark for protocol in found.protocols} & _SMALL
+    digits = 4 if fine else 2
+    a_score, b_score = f"{found.a_score:.{digits}f}", f"{found.b_score:.{digits}f}"
     output.print(
-        Text(f"{found.a} ({found.a_score:.2f}) less {found.b} ({found.b_score:.2f})"),
+        Text(f"{found.a} ({a_score}) less {found.b} ({b_score})"),
         Text(f"{' against '.join(scores)}, on the {found.whole.n} shared prompts"),
         sep="\n",
         soft_wrap=True,
@@ -197,12 +205,12 @@ def show_comparison(found: "Comparison") -> None:
         "",
         *("prompts of", "difference", f"{100 * found.level:.4g} % interval", "p", "prompts"),
     )
-    table.add_row(*_difference("all", found.whole, found.p_value))
+    table.add_row(*_difference("all", found.whole, digits, found.p_value))
     if found.controlled:
         at_equal = found.controlled
-        table.add_row(*_difference("all, at equal length", at_equal, at_equal.p_value))
+        table.add_row(*_difference("all, at equal length", at_equal, digits, at_equal.p_value))
     for name, part in found.by_category.items():
-        table.add_row(*_difference(name or "no category", part))
+        table.add_row(*_difference(name or "no category", part, digits))
     output.print(table)
     lines = []
     if found.controlled:
@@ -224,11 +232,14 @@ def _score_of(protocol: "ProtocolRecord") -> str:
 
 
 def _difference(
-    name: str, part: "Difference | ControlledDifference", p_value: float | None = None
+    name: str,
+    part: "Difference | ControlledDifference",
+    digits: int,
+    p_value: float | None = None,
 ) -> tuple[Text, str, str, str, str]:
-    interval = f"{part.lower:+.2f} to {part.upper:+.2f}"
+    interval = f"{part.lower:+.{digits}f} to {part.upper:+.{digits}f}"
     p = "" if p_value is None else _p_value(p_value)
-    return Text(name), f"{part.difference:+.2f}", interval, p, str(part.n)
+    return Text(name), f"{part.difference:+.{digits}f}", interval, p, str(part.n)
 
 
 def _p_value(p: float) -> str:
