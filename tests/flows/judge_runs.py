@@ -1,4 +1,4 @@
-"""Runs of judges that are killed, and a tiny model that always says the same."""
+"""Recipes for judges, runs of them that are killed, a tiny model that always says the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from inarch.flows.judge import JudgeRun
+from inarch.settings import validate
 from tests.tiny import byte_level, save_model
 
 RUN = """
@@ -24,6 +27,28 @@ from inarch.flows import judge
 from inarch.settings import load
 judge.run(load(judge.JudgeRun, sys.argv[1], []), Path(sys.argv[2]))
 """
+
+
+def recipe(protocol: dict[str, Any], url: str, *models: Any, **more: Any) -> dict[str, Any]:
+    """Return a recipe with one judge, whose endpoint may be changed by ``judge``."""
+    endpoint = {"url": url, "model": "the-judge", "max_retries": 2} | more.pop("judge", {})
+    return {"protocol": protocol, "models": models, "judges": [{"endpoint": endpoint}]} | more
+
+
+def settings(protocol: dict[str, Any], url: str, *models: Any, **more: Any) -> JudgeRun:
+    """Return a recipe's settings."""
+    return validate(JudgeRun, recipe(protocol, url, *models, **more), "test")
+
+
+def at(url: str, name: str = "cand", **more: Any) -> dict[str, Any]:
+    """Return a model at an endpoint."""
+    return {"name": name, "endpoint": {"url": url, "model": name, "max_retries": 2} | more}
+
+
+def told_of(told: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return what a run tells of a model by the judge of `recipe`."""
+    found: dict[str, Any] = told["judges"]["the-judge"]["models"][model]
+    return found
 
 
 @contextmanager

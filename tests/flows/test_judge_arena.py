@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
 from typer.testing import CliRunner
 
 from inarch.cli.main import app
@@ -26,6 +17,15 @@ from inarch.evaluate.arena.judge import GO_ON
 from inarch.flows import judge
 from inarch.settings import validate
 from tests.evaluate.arena_toy import V01, V2, answer_row, golden, protocol, shown, write_rows
+from tests.flows.judge_runs import (
+    at,
+    recipe,
+    running,
+    save_ends,
+    says_always,
+    settings,
+    told_of,
+)
 from tests.io.fake_endpoint import QUICK, Fault, serving
 from tests.io.served import serving_model
 from tests.tiny import byte_level, save_model
@@ -40,27 +40,9 @@ def _quick(monkeypatch):
     monkeypatch.setattr(QUICK, 0.01)
 
 
-def recipe(given: dict[str, Any], url: str, *models: Any, **more: Any) -> dict[str, Any]:
-    endpoint = {"url": url, "model": "the-judge", "max_retries": 2} | more.pop("judge", {})
-    return {"protocol": given, "models": models, "judges": [{"endpoint": endpoint}]} | more
-
-
-def settings(given: dict[str, Any], url: str, *models: Any, **more: Any) -> judge.JudgeRun:
-    return validate(judge.JudgeRun, recipe(given, url, *models, **more), "test")
-
-
-def at(url: str, name: str = "cand", **more: Any) -> dict[str, Any]:
-    return {"name": name, "endpoint": {"url": url, "model": name, "max_retries": 2} | more}
-
-
 def from_file(folder: Path, name: str, model: str, said: dict[str, str]) -> dict[str, Any]:
     rows = [answer_row(name, key, model, text) for key, text in said.items()]
     return {"name": model, "answers": str(write_rows(folder / f"{model}-said.jsonl", rows))}
-
-
-def told_of(told: dict[str, Any], model: str) -> dict[str, Any]:
-    found: dict[str, Any] = told["judges"]["the-judge"]["models"][model]
-    return found
 
 
 def by_command(*arguments: object) -> dict[str, Any]:
@@ -257,28 +239,6 @@ def test_a_follow_up_that_fails_leaves_the_game_without_a_verdict(tmp_path):
 
 # --------------------------------------------------------------------------------------- kill
 
-RUN = """
-import json, pathlib, sys
-from inarch.flows import judge
-from inarch.settings import validate
-given = json.loads(pathlib.Path(sys.argv[1]).read_text())
-judge.run(validate(judge.JudgeRun, given, "test"), pathlib.Path(sys.argv[2]))
-"""
-
-
-@contextmanager
-def running(given: dict[str, Any], folder: Path) -> Iterator[None]:
-    """Run in a process of its own, and kill that at the end."""
-    (folder / "run.json").write_text(json.dumps(given))
-    command = [sys.executable, "-c", RUN, str(folder / "run.json"), str(folder / "out")]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
 
 def test_a_run_that_is_killed_among_the_follow_ups_asks_nothing_twice(tmp_path):
     reached = threading.Event()
@@ -303,7 +263,8 @@ def test_a_run_that_is_killed_among_the_follow_ups_asks_nothing_twice(tmp_path):
             at(fake.url, "cand", **slow),
             judge=slow,
         )
-        with running(given, tmp_path):
+        (tmp_path / "run.yaml").write_text(json.dumps(given))
+        with running(tmp_path / "run.yaml", tmp_path / "out"):
             assert reached.wait(60)
         run = validate(judge.JudgeRun, given, "test")
         told = judge.run(run, tmp_path / "out")
@@ -323,33 +284,12 @@ def test_a_run_that_is_killed_among_the_follow_ups_asks_nothing_twice(tmp_path):
 # ------------------------------------------------------------------------------- a real server
 
 
-def says_a_is_better(folder: Path) -> Path:
-    """Save a model that says ``[A>B]`` whatever it is asked: each token has one that follows."""
-    hf = byte_level()
-    save_model(folder, hf)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    ids = hf.convert_tokens_to_ids(["<|assistant|>", "[", "A", ">", "B", "]", "<|end|>"])
-    with torch.no_grad():
-        model.model.embed_tokens.weight.zero_()
-        model.lm_head.weight.zero_()
-        for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        for place, (token, following) in enumerate(pairwise(ids)):
-            model.model.embed_tokens.weight[token, place] = 1.0
-            model.lm_head.weight[following, place] = 9.0
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_against_a_real_server(tmp_path):
     """Tiny models answer and judge; one judge says [A>B], the other one nothing that is a label."""
     tiny = save_model(tmp_path / "tiny", byte_level())
-    partial = says_a_is_better(tmp_path / "partial")
-    ends = byte_level().convert_tokens_to_ids(["<|end|>", "<eos>"])
-    for folder in (tiny, partial):  # the server ends with the model's own tokens
-        GenerationConfig(do_sample=True, eos_token_id=ends).save_pretrained(folder)
+    partial = says_always(tmp_path / "partial", "[A>B]")
+    save_ends(tiny)
     sampling = {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 12}
     with serving_model(tmp_path / "log.txt") as url:
 

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate.mt_bench.files import read_ratings
@@ -35,6 +25,15 @@ from inarch.io.tokenizers import load_tokenizer
 from inarch.records import Message
 from inarch.settings import validate
 from tests.evaluate.made_up_mt_bench import answer, benchmark, lines
+from tests.flows.judge_runs import (
+    at,
+    running,
+    save_ends,
+    says_always,
+    settings,
+    told_of,
+    wait_until,
+)
 from tests.io.fake_endpoint import QUICK, FakeEndpoint, Fault, completion, serving
 from tests.io.served import serving_model
 from tests.tiny import byte_level, save_model
@@ -48,16 +47,6 @@ def _quick(monkeypatch):
     monkeypatch.setattr(QUICK, 0.01)
 
 
-def settings(protocol: dict[str, Any], url: str, *models: Any, **more: Any) -> judge.JudgeRun:
-    endpoint = {"url": url, "model": "the-judge", "max_retries": 2} | more.pop("judge", {})
-    given = {"protocol": protocol, "models": models, "judges": [{"endpoint": endpoint}]} | more
-    return validate(judge.JudgeRun, given, "test")
-
-
-def at(url: str, name: str = "cand", **more: Any) -> dict[str, Any]:
-    return {"name": name, "endpoint": {"url": url, "model": name, "max_retries": 2} | more}
-
-
 def from_file(folder: Path, name: str, said: dict[int, tuple[str, ...]]) -> dict[str, Any]:
     rows = [answer(number, name, turns) for number, turns in said.items()]
     return {"name": name, "answers": str(lines(folder / f"{name}-answers.jsonl", rows))}
@@ -65,11 +54,6 @@ def from_file(folder: Path, name: str, said: dict[int, tuple[str, ...]]) -> dict
 
 def both(numbers: tuple[int, ...], word: str = "a") -> dict[int, tuple[str, ...]]:
     return {n: (f"{word}{n} one", f"{word}{n} two") for n in numbers}
-
-
-def told_of(told: dict[str, Any], model: str) -> dict[str, Any]:
-    found: dict[str, Any] = told["judges"]["the-judge"]["models"][model]
-    return found
 
 
 def judge_calls(fake: FakeEndpoint) -> list[str]:
@@ -346,34 +330,6 @@ def test_faults_of_the_judge(tmp_path):
 # -------------------------------------------------------------------------------------- kill
 
 
-RUN = """
-import sys
-from inarch.flows import judge
-from inarch.settings import load
-judge.run(load(judge.JudgeRun, sys.argv[1], []), __import__("pathlib").Path(sys.argv[2]))
-"""
-
-
-@contextmanager
-def running(recipe: Path, out: Path) -> Iterator[None]:
-    """Run a recipe in a process of its own, and kill that at the end."""
-    command = [sys.executable, "-c", RUN, str(recipe), str(out)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 100
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize(
     "stop",
     ["q111 t2", "1 q141 t1"],
@@ -430,32 +386,12 @@ def judge_settings(recipe: Path) -> judge.JudgeRun:
 # ------------------------------------------------------------------------------- a real server
 
 
-def says_seven(folder: Path) -> Path:
-    """Save a model that says ``[7]`` whatever it is asked: each token has one that follows."""
-    hf = byte_level()
-    save_model(folder, hf)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    ids = hf.convert_tokens_to_ids(["<|assistant|>", "[", "7", "]", "<|end|>"])
-    with torch.no_grad():
-        model.model.embed_tokens.weight.zero_()
-        model.lm_head.weight.zero_()
-        for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        for place, (token, following) in enumerate(pairwise(ids)):
-            model.model.embed_tokens.weight[token, place] = 1.0
-            model.lm_head.weight[following, place] = 9.0
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_against_a_real_server(tmp_path):
     """A tiny model answers here and at the server, whose judge says 7; killed, and gone on with."""
-    answering, judging = save_model(tmp_path / "tiny", byte_level()), says_seven(tmp_path / "seven")
-    ends = byte_level().convert_tokens_to_ids(["<|end|>", "<eos>"])
-    for folder in (answering, judging):  # the server ends with the model's own tokens
-        GenerationConfig(do_sample=True, eos_token_id=ends).save_pretrained(folder)
+    answering = save_model(tmp_path / "tiny", byte_level())
+    judging = says_always(tmp_path / "seven", "[7]")
+    save_ends(answering)
     with serving_model(tmp_path / "log.txt") as url:
         at_server = {"url": url, "concurrency": 1}
         given = {
