@@ -12,10 +12,8 @@ from inarch.errors import DataError, SettingsError
 from inarch.evaluate.compare import CompareSettings, compare
 from inarch.evaluate.judges.agreement import agreement, consistency, position_effect
 from inarch.evaluate.judges.together import Canary
-from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, save_results
-from inarch.flows._judge.settings import CANARY
+from inarch.evaluate.protocol import CANARY, PromptScore, ProtocolRecord, Result, save_results
 from inarch.io.endpoints import Spent
-from inarch.report._evaluate_judges import CANARY as OURS
 from inarch.report._evaluate_length_parts import _range
 
 ALPACA = ProtocolRecord(
@@ -89,7 +87,7 @@ def test_the_leaderboard_by_hand(evaluated, page):
     caption = "Scores: rating"
     assert found.row(caption, "b") == ["7.00", "6.00 to 8.00", "9.00", "–", "2", "–"]
     # 7 - 4 = 3; on the first question 6, on the second 0
-    row = ["4.00", "2.00 to 6.00", "–", "–", "2", "+3.00 (+0.00 to +6.00)"]
+    row = ["4.00", "2.00 to 6.00", "–", "–", "2", "+3.00 (0.00 to +6.00)"]
     assert found.row(caption, "a") == row
     svg = figure(found, "Rating, with 95 % intervals")
     # From 2 to 8, and a tenth more: 1.7 to 8.3, 308 / 6.6 a point; the best is on top.
@@ -97,7 +95,7 @@ def test_the_leaderboard_by_hand(evaluated, page):
     ends = [(e.get("x1"), e.get("x2")) for e in svg.iter("line") if "interval" in e.get("class")]
     assert ends[1] == ("20", "206.7")  # 6 + .3 * 46.67, 6 + 4.3 * 46.67
     assert found.labels[0].startswith("Rating, with 95 % intervals. b 7.00, 6.00 to 8.00; a 4.00")
-    assert "each other, prompt by prompt. a +3.00, +0.00 to +6.00" in found.labels[1]
+    assert "each other, prompt by prompt. a +3.00, 0.00 to +6.00" in found.labels[1]
 
 
 def test_what_is_told_apart(evaluated, page):
@@ -199,6 +197,22 @@ def test_one_prompt_has_no_interval(evaluated, page):
     assert not [label for label in found.labels if "each other" in label]
 
 
+def test_one_prompt_tells_nobody_apart(evaluated, page):
+    found = page(evaluated(x=[ratings("m", 3), ratings("n", 4)]))
+    assert "Prompt by prompt it is not told apart from m." in found.text
+    assert found.row("Scores", "m")[-1] == "+1.00"
+    assert not dots_of(figure(found, "n less each other"), "strong")
+
+
+def test_equal_models_have_an_axis_as_others(evaluated, page):
+    record = ProtocolRecord(benchmark="lm_eval", version="1", score="acc")
+    rows = [ratings(name, 0, 0, record=record) for name in "ab"]
+    found = page(evaluated(x=rows))
+    for title in ("Acc, with 95", "a less each other"):
+        marks = [t.text for t in figure(found, title).iter("text") if "axis" in t.get("class", "")]
+        assert marks == ["−0.1", "−0.05", "0", "0.05", "0.1"], title  # a fifth of 1 is free
+
+
 def test_names_that_would_break_a_page(evaluated, page):
     names = ["<b>x</b>", "🦙", "a&b\"'", "</svg><script>", "x" * 200, "tab\tand\x00"]
     rows = [random_result(name, i, 40 + i) for i, name in enumerate(names)]
@@ -264,6 +278,8 @@ def test_scores_over_lengths(evaluated, page):
     assert found.row("Scores", "b")[3] == "45.0"
     assert found.row("Scores", "unknown")[3] == "–"
     assert "held equal" not in found.text.split("Intervals are")[0]  # not known of all
+    (label,) = [label for label in found.labels if label.startswith("Win rate against length")]
+    assert "length-controlled, % 40.0, with" in label
     own = [sum(r.length for r in result.scores) / 60 for result in rows[:2]]
     assert f"with {own[0]:,.0f} characters" in found.html
 
@@ -322,6 +338,34 @@ def test_style_held_equal(evaluated, page):
     assert "style held equal, %" not in page(evaluated(x=rows[1:])).html
 
 
+def test_first_where_the_same_is_held_equal(evaluated, page):
+    record = ProtocolRecord(benchmark="arena_hard", version="v0.1", score="battles won")
+
+    def rows(*controls):
+        return [
+            random_result(name, i, 50, record=record, summary={"score": score},
+                          made={"settings": {"control": control}})
+            for i, (name, score, control) in enumerate(zip("ab", (30, 40), controls, strict=True))
+        ]  # fmt: skip
+
+    assert (
+        "With length held equal b is first: 40.0%." in page(evaluated(x=rows(*2 * ["length"]))).text
+    )
+    text = page(evaluated(x=rows("style", "style"))).text
+    assert "With style held equal b is first: 40.0%." in text
+    assert "held equal b" not in page(evaluated(x=rows("style", "length"))).text
+
+
+def test_ratings_over_lengths_have_two_digits(evaluated, page):
+    scores = tuple(PromptScore(f"p{i}", "", 7.25, 1.0, 100, 200) for i in range(3))
+    unknown = tuple(row._replace(score=8.0, baseline_length=None) for row in scores)
+    found = page(evaluated(x=[Result(MT_BENCH, "m", scores), Result(MT_BENCH, "n", unknown)]))
+    svg = figure(found, "Rating against length")
+    assert "m: 7.25 with 100 characters" in [t.text for t in svg.iter("title")]
+    # The first does not know how long the baseline's answers are, the second does.
+    assert [e for e in svg.iter("line") if e.get("class") == "curve line2"]
+
+
 # ------------------------------------------------------------------------------------ how made
 
 
@@ -363,7 +407,7 @@ def test_agreement_of_judges(evaluated, page):
     by_model = "Agreement of judges, by model"
     assert found.tables[by_model][1][:4] == ["m: judge and other", "60", "100.0%", "1.00"]
     assert found.tables[by_model][2][3] == f"{single.kappa:.2f}".replace("-", "−")
-    svg = figure(found, "judge (rows) and other (columns)")
+    svg = figure(found, "AlpacaEval 2: judge (rows) and other (columns)")
     words = ["".join(t.itertext()) for t in svg.iter("text")]
     cells = np.array(single.table) + np.array(agreement(a[0], b[0]).table)
     shown = [w for w in words if w not in ("loss", "tie", "win")]
@@ -397,7 +441,6 @@ def test_agreement_needs_the_same_answers(evaluated, page):
 
 
 def test_the_canary_is_no_model(evaluated, page):
-    assert OURS == CANARY
     rows = [random_result("m", 0, 50), random_result(CANARY, 1, 90)]
     found = page(evaluated(x=rows, y=rows[1:]))
     assert "m: win rate" in found.text

@@ -76,7 +76,7 @@ def test_category_bars_by_hand():
 
 def test_points_over_length_by_hand():
     points = [Point("long <b>", 2000.0, 60.0, 40.0), Point("short", 500.0, 20.0, None)]
-    axes = Axes("win rate, %", "length-controlled, %", (0.0, 100.0), 1000.0)
+    axes = Axes("win rate, %", "length-controlled, %", (0.0, 100.0), 1000.0, "{:.1f}".format)
     body = parse(over_length(WHAT, points, axes))
     # Lengths from 40 to 306, 0 to 2,000: .133 a character; scores from 234 up to 34: 2 a point.
     assert dots(body, "strong") == [(306.0, 114.0), (106.5, 194.0)]
@@ -84,14 +84,14 @@ def test_points_over_length_by_hand():
     assert lines(body, "span strong") == [(306.0, 306.0, 114.0, 154.0)]
     assert [x for x, *_ in lines(body, "curve line2")] == [173.0]
     told = [t.text for t in body.iter("title")]
-    assert told[0] == "long <b>: 60.0 with 2,000 characters; 40.0 with length held equal"
+    assert told[0] == "long <b>: 60.0 with 2,000 characters; length-controlled, % 40.0"
     key = [w for w, x, _ in words(body) if x == "22"]
     assert key == ["win rate, %", "length-controlled, %", "long <b>", "short"]
 
 
 def test_lengths_that_are_much_alike_begin_later():
     points = [Point("a", 1000.0, 50.0, None), Point("b", 1500.0, 50.0, None)]
-    body = parse(over_length(WHAT, points, Axes("s", "c", (0.0, 100.0), None)))
+    body = parse(over_length(WHAT, points, Axes("s", "c", (0.0, 100.0), None, str)))
     # A fifth of 500 is free on both sides: from 900 to 1,600, .38 a character.
     assert dots(body, "strong") == [(78.0, 134.0), (268.0, 134.0)]
     assert ("1,200", "154", "251") in words(body)
@@ -99,7 +99,7 @@ def test_lengths_that_are_much_alike_begin_later():
 
 def test_no_ring_without_control_and_no_line_without_baseline():
     body = parse(
-        over_length(WHAT, [Point("a", 10.0, 5.0, None)], Axes("s", "c", (0.0, 10.0), None))
+        over_length(WHAT, [Point("a", 10.0, 5.0, None)], Axes("s", "c", (0.0, 10.0), None, str))
     )
     assert not dots(body, "few")
     assert not lines(body, "curve line2")
@@ -109,7 +109,7 @@ def test_no_ring_without_control_and_no_line_without_baseline():
 @pytest.mark.parametrize("apart", [0.0, 20.0])
 def test_numbers_of_points_do_not_touch(apart):
     points = [Point(f"m{n}", 1000.0 + apart * n, 50.0 + 3 * (n % 2), None) for n in range(6)]
-    body = parse(over_length(WHAT, points, Axes("s", "c", (0.0, 100.0), 1000.0)))
+    body = parse(over_length(WHAT, points, Axes("s", "c", (0.0, 100.0), 1000.0, str)))
     places = [(float(x), float(y)) for w, x, y in words(body) if w in set("123456") and x != "4"]
     assert len(places) == 6
     boxes = [(x, y - 9, x + 6.5, y) for x, y in places]

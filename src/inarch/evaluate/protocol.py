@@ -19,6 +19,8 @@ from inarch.io.files import digest_file, digest_folder, make_folder, write_json
 from inarch.settings import Settings, validate
 
 FORMAT = "inarch evaluation 1"
+CANARY = "null answer"
+"""What results call the model that always says the same, which no judge should like."""
 
 Benchmark = Literal[
     "alpaca_eval2", "arena_hard", "mt_bench", "likelihood", "multiple_choice", "generate", "lm_eval"

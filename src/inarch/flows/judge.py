@@ -23,13 +23,13 @@ from inarch.evaluate.judges.benchmark import Benchmark, Dialogues, JudgedModel
 from inarch.evaluate.judges.together import canary_of, commonest, mean_of_judges, order_effect
 from inarch.evaluate.mt_bench.judge import open_mt_bench
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol
-from inarch.evaluate.protocol import Result, save_results
+from inarch.evaluate.protocol import CANARY, Result, save_results
 from inarch.flows._judge.asking import REPLIES, fitted, rule
 from inarch.flows._judge.candidates import answer
 from inarch.flows._judge.plan import judges_itself
 from inarch.flows._judge.plan import plan as plan_of
-from inarch.flows._judge.settings import CANARY, JudgeSettings, result_settings
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
+from inarch.flows._judge.settings import JudgeSettings, result_settings
 from inarch.io.endpoints import spent
 from inarch.io.files import make_folder, write_json
 from inarch.io.runs import stage

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from inarch.evaluate.leaderboard import Leaderboard, leaderboards
-from inarch.evaluate.protocol import FORMAT, Result, differences, load_result
+from inarch.evaluate.protocol import CANARY, FORMAT, Result, differences, load_result
 from inarch.report._evaluate_board import board_parts
-from inarch.report._evaluate_judges import CANARY, judges_parts, trust_parts
+from inarch.report._evaluate_judges import judges_parts, trust_parts
 from inarch.report._evaluate_scales import scale_of, title_of
 from inarch.report._html import Markup, table, tag
 from inarch.report._page import Page, Part, heading, paragraph

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from inarch.evaluate.leaderboard import (
-    Leaderboard,
-    Mean,
-    Standing,
-    less_is_better,
-)
+from inarch.evaluate.leaderboard import Leaderboard, Mean, Standing, less_is_better
 from inarch.report._draw import ticks
 from inarch.report._evaluate_length_parts import length_parts
 from inarch.report._evaluate_plots import Bar, Span, alt_text, capital, category_bars, spans
-from inarch.report._evaluate_scales import Scale, controlled, controlled_name, official, scale_of
+from inarch.report._evaluate_scales import (
+    Scale,
+    controlled,
+    controlled_name,
+    held_equal,
+    official,
+    scale_of,
+)
 from inarch.report._html import Markup, table, tag
 from inarch.report._page import Part, fold, heading, paragraph, settings_table, slug
 from inarch.report._svg import Figure
@@ -56,18 +58,19 @@ def verdict(board: Leaderboard) -> str:
 
 
 def _fairest(board: Leaderboard) -> str:
-    """Return who is first with length held equal, as a sentence; nothing where it is not known."""
+    """Return who is first with the same held equal for all; nothing where that is not known."""
     known = {s.result.model: c[0] for s in board.standings if (c := controlled(s.result))}
-    if len(known) < len(board.standings):
+    kinds = {held_equal(standing.result) for standing in board.standings}
+    if len(known) < len(board.standings) or len(kinds) > 1:
         return ""
     best = max(known, key=lambda model: known[model])
-    kind = "length" if board.protocol.benchmark == "alpaca_eval2" else "style"
-    return f" With {kind} held equal {best} is first: {known[best]:.1f}%."
+    return f" With {kinds.pop()} held equal {best} is first: {known[best]:.1f}%."
 
 
 def _apart(standing: Standing) -> bool:
+    """Tell whether the first differs from another; one prompt, which has no interval, cannot."""
     gap = standing.behind
-    return gap is not None and (gap.lower > 0 or gap.upper < 0)
+    return gap is not None and gap.n > 1 and (gap.lower > 0 or gap.upper < 0)
 
 
 # ---------------------------------------------------------------------------------- leaderboard
@@ -152,9 +155,8 @@ def _gap(standing: Standing, scale: Scale) -> str:
     gap = standing.behind
     if gap is None:
         return "–"
-    return (
-        f"{scale.signed(gap.difference)} ({scale.signed(gap.lower)} to {scale.signed(gap.upper)})"
-    )
+    between = f" ({scale.signed(gap.lower)} to {scale.signed(gap.upper)})" if gap.n > 1 else ""
+    return f"{scale.signed(gap.difference)}{between}"
 
 
 # ------------------------------------------------------------------------------------ categories
@@ -171,7 +173,7 @@ def _categories(board: Leaderboard, scale: Scale) -> list[Part]:
     }
     drawn = [s for s in board.standings if s.by_category][:_MOST]
     most = max(mean.upper for s in drawn for mean in s.by_category.values())
-    ends = scale.ends or (0.0, ticks(0.0, most, beyond=True)[-1])
+    ends = scale.ends or (0.0, ticks(0.0, max(0.0, most) or 1.0, beyond=True)[-1])
     figures = tuple(_bars(standing, best, ends, scale) for standing in drawn)
     head = ["category", *(standing.result.model for standing in board.standings)]
     rows = [

@@ -8,19 +8,19 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from inarch.errors import DataError
-from inarch.evaluate.judges.agreement import Agreement, agreement, pooled_agreement
-from inarch.evaluate.protocol import ProtocolRecord, Result
+from inarch.evaluate.judges.agreement import (
+    JUDGED,
+    OF_JUDGE,
+    Agreement,
+    agreement,
+    pooled_agreement,
+)
+from inarch.evaluate.protocol import CANARY, ProtocolRecord, Result
 from inarch.report._evaluate_scales import title_of
 from inarch.report._html import table
 from inarch.report._page import Part, fold, heading, paragraph, slug
 from inarch.report._svg import Figure, heat
 from inarch.report._words import count, percent, signed
-
-_OF_JUDGE = ("judge", "judging", "prompts")
-"""Fields of a protocol record in which two judges of the same answers may differ."""
-
-
-_JUDGED = ("alpaca_eval2", "arena_hard", "mt_bench")
 
 
 class _Pair(NamedTuple):
@@ -32,10 +32,6 @@ class _Pair(NamedTuple):
     """Of the benchmark."""
     results: tuple[tuple[Result, Result], ...]
     """By model."""
-
-
-CANARY = "null answer"
-"""What `inarch evaluate judge` calls the model that always answers the same."""
 
 
 def trust_parts(told: Mapping[str, Any]) -> list[Part]:
@@ -132,7 +128,7 @@ def _numbers(found: Agreement) -> tuple[str, ...]:
 
 
 def _matrix(pair: _Pair, found: Agreement) -> Figure:
-    title = f"{pair.a} (rows) and {pair.b} (columns), % of answers"
+    title = f"{pair.title}: {pair.a} (rows) and {pair.b} (columns), % of answers"
     shares = [[cell / found.n for cell in row] for row in found.table]
     alt = f"{title}. " + "; ".join(
         f"{row} and {column} {100 * share:.0f}"
@@ -161,7 +157,7 @@ def _pairs(results: Sequence[Result]) -> Iterator[_Pair]:
 
 def _of_one_judge(result: Result) -> bool:
     is_mean = isinstance(result.made.get("judges"), list)
-    return result.protocol.benchmark in _JUDGED and result.model != CANARY and not is_mean
+    return result.protocol.benchmark in JUDGED and result.model != CANARY and not is_mean
 
 
 def _by(results: Sequence[Result], key: Callable[[Result], str]) -> list[list[Result]]:
@@ -174,7 +170,7 @@ def _by(results: Sequence[Result], key: Callable[[Result], str]) -> list[list[Re
 def _part(result: Result, *, of_judge: bool) -> str:
     """Return the fields of a record that are about the judge, or the others."""
     record = result.protocol.model_dump()
-    return json.dumps({k: v for k, v in record.items() if (k in _OF_JUDGE) == of_judge})
+    return json.dumps({k: v for k, v in record.items() if (k in OF_JUDGE) == of_judge})
 
 
 def _model(result: Result) -> str:

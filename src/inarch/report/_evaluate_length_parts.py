@@ -31,7 +31,8 @@ def length_parts(board: Leaderboard, scale: Scale) -> list[Part]:
     ]
     values = [v for p in points for v in (p.score, p.controlled) if v is not None]
     name, even = scale.score, controlled_name(board.protocol)
-    axes = Axes(name, even, scale.extent(values), lengths[known[0].result.model][1])
+    baseline = next((length for _, length in lengths.values() if length is not None), None)
+    axes = Axes(name, even, scale.extent(values), baseline, scale.form)
     binned = [figure for s in known if (figure := _binned(s, scale)) is not None]
     parts: list[Part] = [
         heading("Scores and lengths", 3),
@@ -57,7 +58,7 @@ def _over_length(points: Sequence[Point], axes: Axes, scale: Scale) -> Figure:
     title = f"{capital(scale.name)} against length"
     alt = f"{title}: " + "; ".join(
         f"{p.name} {scale.form(p.score)}"
-        + ("" if p.controlled is None else f", length-controlled {scale.form(p.controlled)},")
+        + ("" if p.controlled is None else f", {axes.controlled} {scale.form(p.controlled)},")
         + f" with {count(p.length)} characters"
         for p in points
     )

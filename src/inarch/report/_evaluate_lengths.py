@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from inarch.report._draw import WIDTH, axis_number, label, line, px, ticks, words
+from inarch.report._evaluate_plots import Form
 from inarch.report._html import Markup, join, tag
 from inarch.report._svg import Figure
+from inarch.report._words import count
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, WIDTH - 14, 34, 234
 """Ends of the axes."""
@@ -27,7 +29,7 @@ class Point(NamedTuple):
     """Mean characters of its answers."""
     score: float
     controlled: float | None
-    """The score with length held equal."""
+    """The score with length, or style, held equal."""
 
 
 class Axes(NamedTuple):
@@ -36,11 +38,13 @@ class Axes(NamedTuple):
     score: str
     """Name of the score, with its unit."""
     controlled: str
-    """Name of the score with length held equal."""
+    """Name of the score with length, or style, held equal."""
     extent: tuple[float, float]
     """Scores at the ends of the upright axis."""
     baseline: float | None
     """Mean length of the answers that the others are compared with."""
+    form: Form
+    """How scores are written."""
 
 
 class _Place(NamedTuple):
@@ -54,7 +58,7 @@ class _Place(NamedTuple):
 def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axes) -> Figure:
     """Return a plot of scores over mean lengths; points are numbered, a key below says whose.
 
-    A dot is a model's score, a ring what it is with length held equal; a line joins the two.
+    A dot is a model's score, a ring what it is with length or style held equal; a line joins both.
 
     Args:
         figure: Name, title and alternative text.
@@ -92,7 +96,7 @@ def over_length(figure: tuple[str, str, str], points: Sequence[Point], axes: Axe
             words(at, _TOP - 8, "baseline", f"axis {side}"),
         ]
     for point, place in zip(points, places, strict=True):
-        body += _marks(point, place)
+        body += _marks(point, place, axes)
     body += _numbers(places, None if axes.baseline is None else x(axes.baseline))
     key = _key(points, axes)
     return Figure(*figure, _BOTTOM + 44 + _KEY * len(key), join([*body, *key]))
@@ -108,11 +112,11 @@ def _lengths(lengths: Sequence[float | None]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _marks(point: Point, place: _Place) -> list[Markup]:
-    told = f"{point.name}: {point.score:.1f} with {point.length:,.0f} characters"
+def _marks(point: Point, place: _Place, axes: Axes) -> list[Markup]:
+    told = f"{point.name}: {axes.form(point.score)} with {count(point.length)} characters"
     marks = []
-    if place.controlled is not None:
-        told += f"; {point.controlled:.1f} with length held equal"
+    if place.controlled is not None and point.controlled is not None:
+        told += f"; {axes.controlled} {axes.form(point.controlled)}"
         ring = {"cx": px(place.x), "cy": px(place.controlled), "r": _RADIUS, "class_": "few"}
         marks += [
             line(place.x, place.x, place.score, place.controlled, "span strong"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from inarch.evaluate.protocol import ProtocolRecord, Result
+from inarch.report._words import signed
 
 
 class Scale(NamedTuple):
@@ -32,14 +33,14 @@ class Scale(NamedTuple):
 
     def signed(self, value: float) -> str:
         """Return a difference of scores with its sign."""
-        return f"{value:+.{self.digits}f}".replace("-", "−")
+        return signed(value, self.digits)
 
     def extent(self, values: Iterable[float]) -> tuple[float, float]:
         """Return the ends of an axis that holds some values, and is not drawn too fine."""
         found = list(values)
         low, high = min(found), max(found)
-        whole = self.ends[1] - self.ends[0] if self.ends else abs(high)
-        room = max(0.2 * whole - (high - low), 0.1 * (high - low), 1e-9)
+        whole = self.ends[1] - self.ends[0] if self.ends else abs(high) or 1.0
+        room = max(0.2 * whole - (high - low), 0.1 * (high - low))
         low, high = low - room / 2, high + room / 2
         return (max(low, self.ends[0]), min(high, self.ends[1])) if self.ends else (low, high)
 
@@ -95,14 +96,21 @@ def controlled(result: Result) -> tuple[float, str] | None:
             if value is None
             else (value, _with_error(value, number(told, "lc_standard_error")))
         )
-    control = _control(result)
-    value = number(told, "score")
-    if control == "none" or value is None:
+    what, value = held_equal(result), number(told, "score")
+    if what == "none" or value is None:
         return None
     lower, upper = number(told, "lower"), number(told, "upper")
     known = lower is not None and upper is not None
     between = f" ({lower:.1f} to {upper:.1f})" if known else ""
-    return value, f"{value:.1f}{between}, {control}"
+    return value, f"{value:.1f}{between}, {what}"
+
+
+def held_equal(result: Result) -> str:
+    """Return what the official control holds equal: length, or what Arena-Hard was asked for."""
+    if result.protocol.benchmark == "alpaca_eval2":
+        return "length"
+    settings = result.made.get("settings")
+    return str(settings.get("control", "none")) if isinstance(settings, Mapping) else "none"
 
 
 def controlled_name(protocol: ProtocolRecord) -> str:
@@ -132,12 +140,6 @@ def number(found: Mapping[str, Any], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < math.inf else None
-
-
-def _control(result: Result) -> str:
-    settings = result.made.get("settings")
-    control = settings.get("control", "none") if isinstance(settings, Mapping) else "none"
-    return str(control)
 
 
 def _with_error(value: float, error: float | None) -> str:

@@ -28,8 +28,9 @@ Labels = NDArray[np.int64]
 WINNERS: tuple[str, ...] = ("loss", "tie", "win")
 """Of the model, by the side of the middle that its score is on."""
 _SAME_MIDDLE = 1e-9
-_JUDGED = ("alpaca_eval2", "arena_hard", "mt_bench")
-_OF_JUDGE = ("judge", "judging", "prompts")
+JUDGED = ("alpaca_eval2", "arena_hard", "mt_bench")
+"""Benchmarks whose scores a judge gives."""
+OF_JUDGE = ("judge", "judging", "prompts")
 """Fields of a protocol record in which two judges may differ."""
 
 
@@ -233,7 +234,7 @@ def _check(first: Result, a: Result, b: Result) -> None:
     if a.model != b.model:
         raise DataError(f"found {a.model} and {b.model}; judges agree or not on one model")
     records = [
-        {k: v for k, v in result.protocol.model_dump().items() if k not in _OF_JUDGE}
+        {k: v for k, v in result.protocol.model_dump().items() if k not in OF_JUDGE}
         for result in (first, a, b)
     ]
     differing = [k for k in records[0] if len({str(record[k]) for record in records}) > 1]
@@ -242,7 +243,7 @@ def _check(first: Result, a: Result, b: Result) -> None:
             f"{a.model}: found results that differ in {', '.join(differing)}; expected the same"
             " benchmark, judged by two judges"
         )
-    if a.protocol.benchmark not in _JUDGED:
+    if a.protocol.benchmark not in JUDGED:
         raise DataError(f"{a.model}: found a result of {a.protocol.benchmark}, which no judge gave")
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from inarch.errors import SettingsError
 from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
+from inarch.evaluate.protocol import CANARY
 from inarch.flows._judge.asking import request, with_options
 from inarch.flows._judge.candidates import chat, read_answers
-from inarch.flows._judge.settings import CANARY, CandidateSettings, JudgeRun, JudgeSettings
+from inarch.flows._judge.settings import CandidateSettings, JudgeRun, JudgeSettings
 from inarch.io.answers import foresee
 from inarch.io.endpoints import Estimate, estimate, logprobs_probe
 from inarch.records import Message

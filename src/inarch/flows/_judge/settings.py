@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, mode
 from inarch.evaluate.alpaca.judge import AlpacaProtocol
 from inarch.evaluate.arena.settings import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol
+from inarch.evaluate.protocol import CANARY
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
@@ -17,9 +18,6 @@ Protocol = Annotated[
     Field(discriminator="name"),
 ]
 """Told apart by the name."""
-
-CANARY = "null answer"
-"""What reports call the model that always says the same."""
 
 
 class CandidateSettings(AnswererSettings):
