@@ -121,6 +121,7 @@ def test_the_order_is_a_fixed_draw_per_instruction():
     found = [is_swapped(f"instruction {i}") for i in range(32)]
     # by the function that gives the published order of all 805 instructions
     assert "".join(str(int(swapped)) for swapped in found) == "01101110001100110010101011101101"
+    assert len({is_swapped(f"half of a pair {i} \ud83c") for i in range(32)}) == 2
     swapped = [is_swapped(f"instruction {i}") for i in range(1000)]
     assert swapped == [is_swapped(f"instruction {i}") for i in range(1000)]
     assert 430 < sum(swapped) < 570  # 500 +- 4.4 sd of 15.8

@@ -179,7 +179,12 @@ def test_a_baseline_is_not_judged_against_itself(tmp_path):
 def test_judgments_are_read_as_they_were_written(tmp_path, version):
     rows = (
         Judgment(
-            "q", "m", ("A>B", None), ("🌱 [[A>B]]", "no\nverdict"), "c" * (version == "v2"), "j"
+            "q",
+            "m",
+            ("A>B", None),
+            ("🌱\ud83c [[A>B]]", "no\nverdict"),
+            "c" * (version == "v2"),
+            "j",
         ),
         Judgment("r", "n", ("A=B", "B>>A"), ("", "é"), "", "j"),
     )

@@ -24,7 +24,7 @@ QUESTIONS = (
     Question("x", "", ("Sing.", "Louder.")),
     Question("9", "", ("Skip.", "")),
 )
-ANSWERS = {"x": ("La\u2028 **la** é", "LA"), "7": ("# 1", "2"), "gone": ("", "")}
+ANSWERS = {"x": ("La\u2028 **la** é\ud83c", "LA"), "7": ("# 1", "2"), "gone": ("", "")}
 
 
 def rows_of(path):
@@ -52,16 +52,16 @@ def lines(tmp_path, *rows):
 def test_alpaca(tmp_path):
     assert rows_of(written(tmp_path, "alpaca_eval2")) == [
         {"dataset": "math", "instruction": "7", "output": "# 1", "generator": "m"},
-        {"instruction": "x", "output": "La\u2028 **la** é", "generator": "m"},
+        {"instruction": "x", "output": "La\u2028 **la** é\ud83c", "generator": "m"},
     ]
 
 
 def test_arena_v01(tmp_path):
     path = written(tmp_path, "arena_hard_v0.1")
     first, second = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-    assert second["conv_metadata"] == style_counts("La\u2028 **la** é")
+    assert second["conv_metadata"] == style_counts("La\u2028 **la** é\ud83c")
     counted = {"token_len": second["conv_metadata"]["token_len"]}
-    turn = {"content": "La\u2028 **la** é"} | counted
+    turn = {"content": "La\u2028 **la** é\ud83c"} | counted
     assert second == {
         "question_id": "x",
         "model_id": "m",

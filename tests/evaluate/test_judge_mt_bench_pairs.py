@@ -21,7 +21,7 @@ from inarch.io.endpoints import Reply
 from inarch.records import Message
 from inarch.settings import validate
 
-BOTH = {"81": ("{m} 1", "m 2"), "111": ("m 3", "m 4")}
+BOTH = {"81": ("{m} 1", "m 2"), "111": ("m 3", "m 4\ud83c")}
 
 
 def opened(folder: Path, *numbers: int, **change: Any) -> PairwiseBenchmark:
@@ -59,10 +59,10 @@ def test_what_the_judge_is_asked_by_hand(tmp_path):
         "A q81 t1 b81 one q81 t2 b81 two B q81 t1 {m} 1 q81 t2 m 2",
         "Q q111 t1 R r111 t1 A m 3 B b111 one",
         "Q q111 t1 R r111 t1 A b111 one B m 3",
-        "R q111 t1 r111 t1 q111 t2 r111 t2 A q111 t1 m 3 q111 t2 m 4 "
+        "R q111 t1 r111 t1 q111 t2 r111 t2 A q111 t1 m 3 q111 t2 m 4\ud83c "
         "B q111 t1 b111 one q111 t2 b111 two",
         "R q111 t1 r111 t1 q111 t2 r111 t2 A q111 t1 b111 one q111 t2 b111 two "
-        "B q111 t1 m 3 q111 t2 m 4",
+        "B q111 t1 m 3 q111 t2 m 4\ud83c",
     ]
     assert opened(tmp_path).sampling(opened(tmp_path).questions[0]).temperature == 0.7
 

@@ -140,14 +140,14 @@ def test_questions_name_categories(tmp_path):
 
 def test_judgments_are_read_as_they_were_written(tmp_path):
     rows = [
-        (Rating(81, "writing", "m", 1, 8.5, "gpt-4", "single-v1"), "fine 🌱 [[8.5]]"),
+        (Rating(81, "writing", "m", 1, 8.5, "gpt-4", "single-v1"), "fine 🌱\ud83c [[8.5]]"),
         (Rating(101, "reasoning", "m", 2, -1.0, "gpt-4", "single-math-v1"), "no"),
     ]
     write_judgments(tmp_path / "j.jsonl", rows)
     assert read_ratings(tmp_path / "j.jsonl") == tuple(rating for rating, _ in rows)
     first = json.loads((tmp_path / "j.jsonl").read_text().splitlines()[0])
     assert first["judge"] == ["gpt-4", "single-v1"]
-    assert first["judgment"] == "fine 🌱 [[8.5]]"
+    assert first["judgment"] == "fine 🌱\ud83c [[8.5]]"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The verb ``evaluate``: published benchmarks, scored from what a judge wrote; comparisons."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +8,7 @@ import typer
 
 from inarch.cli import evaluate_fetch, evaluate_judge
 from inarch.errors import SettingsError
+from inarch.io.files import as_json as json_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,7 +90,7 @@ def alpaca(  # noqa: PLR0913  (a flag each)
         row = leaderboard_row(found.rate, found.controlled, found.avg_length)
         add_to_leaderboard(leaderboard, found.model, row)
     if as_json:
-        typer.echo(json.dumps(found.numbers()))
+        typer.echo(json_of(found.numbers()))
     else:
         show_alpaca(found)
 
@@ -145,7 +145,7 @@ def arena(  # noqa: PLR0913  (a flag each)
         _refuse(dead, "Bradley-Terry rates all battles together, against no baseline")
         strengths = rate(pairings, anchor)
         if as_json:
-            typer.echo(json.dumps(numbers(strengths), ensure_ascii=False))
+            typer.echo(json_of(numbers(strengths)))
         else:
             show_strengths(strengths, anchor)
         return
@@ -156,7 +156,7 @@ def arena(  # noqa: PLR0913  (a flag each)
     if out:
         save_results(out, found.results())
     if as_json:
-        typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
+        typer.echo(json_of(found.numbers()))
     else:
         show_arena(found)
 
@@ -193,7 +193,7 @@ def mtbench(
             save_results(out, pairwise.results(pairs, baseline, references, made))
         if as_json:
             rows = {model: score._asdict() for model, score in scores.items()}
-            typer.echo(json.dumps(rows, ensure_ascii=False))
+            typer.echo(json_of(rows))
         else:
             show_pairs(scores, pairwise.order_consistency(pairs, baseline), baseline)
         return
@@ -205,7 +205,7 @@ def mtbench(
         save_results(out, results(ratings, references, found, made))
     if as_json:
         numbers = {model: score._asdict() for model, score in found.items()}
-        typer.echo(json.dumps(numbers, ensure_ascii=False))
+        typer.echo(json_of(numbers))
     else:
         show_mtbench(found)
 
@@ -243,7 +243,7 @@ def likelihood(  # noqa: PLR0913  (a flag each)
     rows = list(flow.run(model, text, settings, out).numbers())
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row, ensure_ascii=False))
+            typer.echo(json_of(row))
     else:
         show_likelihood(rows)
 
@@ -273,7 +273,7 @@ def tasks(
     rows = flow.run(model, [name.strip() for name in names.split(",")], settings, out)
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row, ensure_ascii=False))
+            typer.echo(json_of(row))
     else:
         show_tasks(rows)
 
@@ -329,7 +329,7 @@ def compare(  # noqa: PLR0913  (a flag each)
     control = LengthControl(read_gamed(gamed), fit) if gamed else None
     for found in compare_all(results[0], results[1:], settings, control):
         if as_json:
-            typer.echo(json.dumps(found.numbers(), ensure_ascii=False))
+            typer.echo(json_of(found.numbers()))
         else:
             show_comparison(found)
 

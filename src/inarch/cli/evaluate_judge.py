@@ -1,11 +1,11 @@
 """The command ``evaluate judge``."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from inarch.cli.options import DryRun, Out, Recipe, Set, run_folder
+from inarch.io.files import as_json as json_of
 
 
 def judge(
@@ -28,7 +28,7 @@ def judge(
         return
     told = flow.run(settings, out)
     if as_json:
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        typer.echo(json_of(told))
     else:
         show_judging(told)
         typer.echo(out)

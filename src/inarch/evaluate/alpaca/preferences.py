@@ -111,7 +111,8 @@ def win_rate(judged: Judged) -> WinRate:
 
 def is_swapped(instruction: str) -> bool:
     """Return whether the judge sees the model's answer first: a fixed draw per instruction."""
-    draw = random.Random(f"is_switched_outputs{instruction}0")
+    seed = f"is_switched_outputs{instruction}0".encode("utf-8", "surrogatepass")
+    draw = random.Random(seed)  # as of the text, but for half of a surrogate pair, that has none
     return draw.choices([False, True], k=1)[0]
 
 

@@ -6,7 +6,6 @@ Source:  the shapes of lmarena/arena-hard-auto: ``arena_hard_battles.jsonl``, ``
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from inarch.evaluate.arena.style import Style
 from inarch.evaluate.arena.verdicts import RULES, Rules, Version, pair_outcomes
 from inarch.evaluate.judges.answer_style import style_counts
 from inarch.evaluate.judges.answers import read_answer
-from inarch.io.files import write_text
+from inarch.io.files import write_jsonl
 from inarch.records import Message
 
 logger = logging.getLogger(__name__)
@@ -162,8 +161,8 @@ def write_judgments(path: Path, judgments: Sequence[Judgment], version: Version)
             line["baseline"] = row.baseline
         games = zip(row.asked, row.words, row.labels, strict=True)
         line["games"] = [_written(*game, version) for game in games]
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
+        lines.append(line)
+    write_jsonl(path, lines)
 
 
 def _written(

@@ -7,7 +7,6 @@ Source:  the shapes of tatsu-lab/alpaca_eval (``outputs.json``), lmarena/arena-h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from inarch.evaluate._rows import Row, read_rows, require
 from inarch.evaluate.judges.answer_style import style_counts
 from inarch.evaluate.judges.official import BenchmarkName
 from inarch.evaluate.judges.questions import Question, with_instruction
-from inarch.io.files import write_json, write_text
+from inarch.io.files import write_json, write_jsonl
 
 FOLDER = "model_answer"
 """Of answers, beside the judgments."""
@@ -97,7 +96,7 @@ def write_model_answers(
     if benchmark == "alpaca_eval2":
         write_json(path, rows)
     else:
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_jsonl(path, rows)
 
 
 def read_answer(row: Row, benchmark: BenchmarkName) -> Answered:

@@ -5,14 +5,13 @@ Source:  the shape of lm-sys/FastChat, ``data/mt_bench/model_judgment/gpt-4_sing
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inarch.errors import DataError
 from inarch.evaluate._rows import Row, read_rows, require
 from inarch.evaluate.mt_bench.ratings import INVALID, Rating, category_of, rating_of
-from inarch.io.files import write_text
+from inarch.io.files import write_jsonl
 
 _SHAPE = "MT-Bench's judgments (question_id, model, turn, score or judgment; judge)"
 
@@ -62,7 +61,7 @@ def write_judgments(path: Path, judgments: Sequence[tuple[Rating, str]]) -> None
         | ({} if rating.category == category_of(rating.question) else {"category": rating.category})
         for rating, words in judgments
     )
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_jsonl(path, lines)
 
 
 def _rating(row: Row, categories: Mapping[int, str]) -> Rating:

@@ -9,7 +9,6 @@ Differs: the baseline's answers come from a file or from a model of the run, and
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ from inarch.evaluate.mt_bench.ratings import category_of
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol, open_files, sampling_of
 from inarch.evaluate.protocol import DIGEST_DIGITS, Result
 from inarch.io.endpoints import Reply
-from inarch.io.files import make_folder, write_text
+from inarch.io.files import make_folder, write_jsonl
 from inarch.io.sampling import SamplingSettings
 
 _VERDICTS = {"[[A]]": 1.0, "[[B]]": 0.0, "[[C]]": 0.5}
@@ -104,7 +103,7 @@ class PairwiseBenchmark(Benchmark):
         """Write FastChat's judgments, and both models' answers into ``model_answer`` beside."""
         file = path.with_name(f"{path.name}.jsonl")
         rows = [_row(pair, games) for pair, games in self._pairs(judged)]
-        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_jsonl(file, rows)
         folder = path.parent / FOLDER
         make_folder(folder)
         base = f"{self.baseline.replace('/', '-')}.jsonl"
