@@ -60,6 +60,13 @@ def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:
     )
 
 
+def test_no_difference_is_called_so() -> None:
+    shares = dict.fromkeys(("target", *WAYS), (0.5, 0.4))
+    assert findings(shares)[2] == (
+        "Target-SFT + WRPO the same as Target-SFT + DPO: +0.0 on average; +0.0, +0.0 points."
+    )
+
+
 def test_one_seed_is_no_verdict() -> None:
     shares = dict.fromkeys(("target", *WAYS), (0.5,))
     assert "in one seed, against" in findings(shares)[1]

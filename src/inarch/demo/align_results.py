@@ -11,7 +11,7 @@ from inarch.demo import aligns, evolves
 from inarch.demo.aligns import FIRST, OWN, SEFT, WAYS, Aligned
 from inarch.demo.experiment import Size, questions
 from inarch.demo.models import TARGET
-from inarch.demo.results import Results, points
+from inarch.demo.results import Results, beside, points
 
 BEFORE = "target before"
 COMPARED = (
@@ -71,22 +71,12 @@ def findings(piece_frac: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
     for mine, other in COMPARED:
         pairs = zip(piece_frac[mine], piece_frac[other], strict=True)
         gains = [a - b for a, b in pairs]
-        said.append(f"{_name(mine)} {_verdict(gains)} {_name(other)}: {points(gains)} points.")
+        said.append(f"{_name(mine)} {beside(gains)} {_name(other)}: {points(gains)} points.")
     return tuple(said)
 
 
 def _name(key: str) -> str:
     return BEFORE if key == TARGET.name else WAYS[key].label
-
-
-def _verdict(gains: Sequence[float]) -> str:
-    if len(gains) == 1:
-        return "in one seed, against"
-    if min(gains) > 0:
-        return "better in every seed than"
-    if max(gains) < 0:
-        return "worse in every seed than"
-    return f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} seeds than"
 
 
 def _whole(found: Mapping[int, Sequence[Aligned]], metric: str) -> dict[str, tuple[float, ...]]:

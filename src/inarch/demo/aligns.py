@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inarch.data import digest
 from inarch.demo.experiment import taught
 from inarch.demo.models import MAX_TOKENS, SOURCES, TARGET
-from inarch.demo.scores import MAX_ANSWER_TOKENS, ask, reward
+from inarch.demo.scores import MAX_ANSWER_TOKENS, ask, inputs_of, reward
 from inarch.demo.world import SKILLS, Task
 from inarch.flows import align, align_build
-from inarch.io.files import digest_file, digest_folder, write_text
+from inarch.io.files import digest_file, write_text
 from inarch.io.models import load_model
 from inarch.io.runs import stage
 from inarch.io.sampling import SamplingSettings, sample
@@ -137,9 +136,7 @@ def statistics_of(folder: Path) -> dict[str, Any]:
 def measure(name: str, folder: Path, tasks: Sequence[Task]) -> Aligned:
     """Return how much a model gets right, decoded greedily and sampled; it is kept."""
     model = taught(name, folder) if name == TARGET.name else made(name, folder)
-    prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
-    inputs = {"model": digest_folder(model), "tasks": prompts}
-    own = {"sampling": SAMPLING, "num_samples": NUM_SAMPLES}
+    inputs, own = inputs_of(model, tasks), {"sampling": SAMPLING, "num_samples": NUM_SAMPLES}
     with stage(home(folder) / "scores" / name, "score aligned", own, inputs) as opened:
         if not opened.done:
             network, tokenizer = load_model(model), load_tokenizer(str(model))

@@ -11,7 +11,7 @@ from inarch.demo import stories
 from inarch.demo.experiment import VARIANTS, Size, questions
 from inarch.demo.models import TARGET
 from inarch.demo.prunes import BLOCK_PRUNER, METHODS, NUM_BLOCKS, NUM_CHATS, Removal, removals
-from inarch.demo.results import Results, points
+from inarch.demo.results import Results, beside, points
 
 Curve = dict[int, tuple[float, ...]]
 """Removed blocks to the share of right pieces over all skills, one number per seed."""
@@ -92,22 +92,9 @@ def findings(over_seeds: Mapping[str, Curve], label: str, num_blocks: int) -> tu
             continue
         gains = _less(mine[NUM_BLOCKS], curve[NUM_BLOCKS])
         said.append(
-            f"{where}, BlockPruner {_verdict(gains)} {METHODS[method].label}:"
-            f" {points(gains)} points."
+            f"{where}, BlockPruner {beside(gains)} {METHODS[method].label}: {points(gains)} points."
         )
     return tuple(said)
-
-
-def _verdict(gains: Sequence[float]) -> str:
-    if len(gains) == 1:
-        return "in one seed, against"
-    if min(gains) > 0:
-        return "better in every seed than"
-    if max(gains) < 0:
-        return "worse in every seed than"
-    if not any(gains):
-        return "the same as"
-    return f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} seeds than"
 
 
 def _less(mine: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:

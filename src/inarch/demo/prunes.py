@@ -12,16 +12,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inarch.data import digest
 from inarch.demo.experiment import VARIANTS, fused
 from inarch.demo.models import MAX_TOKENS
-from inarch.demo.scores import ask
+from inarch.demo.scores import ask, inputs_of
 from inarch.demo.world import SKILLS, Task
 from inarch.flows import prune
 from inarch.flows._prune.calibration import CalibrationSettings, calibrate
 from inarch.flows._prune.order import find_order, step_of
 from inarch.flows._prune.settings import MethodSettings, TargetSettings
-from inarch.io.files import digest_file, digest_folder
+from inarch.io.files import digest_file
 from inarch.io.models import load_model
 from inarch.io.runs import stage
 from inarch.io.tokenizers import load_tokenizer
@@ -114,12 +113,8 @@ def removals(variant: str, folder: Path, seed: int, tasks: Sequence[Task]) -> li
         "seed": seed,
         "methods": {key: method[1:] for key, method in METHODS.items()},
     }
-    prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
-    inputs = {
-        "model": digest_folder(settings.model),
-        "data": digest_file(settings.data.path),
-        "tasks": prompts,
-    }
+    inputs = inputs_of(Path(settings.model), tasks)
+    inputs["data"] = digest_file(settings.data.path)
     with stage(folder / "pruned" / "scores", "score pruned", own, inputs) as opened:
         if not opened.done:
             found = _Lab(settings, tasks, opened.folder).scored(steps, seed)

@@ -141,11 +141,11 @@ def against_pairs(rows: Iterable[Row]) -> tuple[Row, ...]:
     pairs = [row.piece_frac[ALL_SKILLS] for row in rows if row.model in names]
     means = tuple(map(statistics.fmean, zip(*pairs, strict=True)))
 
-    def beside(row: Row) -> Row:
+    def with_pairs(row: Row) -> Row:
         whole = zip(row.piece_frac[ALL_SKILLS], means, strict=True)
         return row._replace(over_pairs=tuple(merge - mean for merge, mean in whole))
 
-    return tuple(beside(row) if row.model in MERGES else row for row in rows)
+    return tuple(with_pairs(row) if row.model in MERGES else row for row in rows)
 
 
 def findings(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -179,6 +179,19 @@ def _verdict(gains: Sequence[float]) -> str:
     if num_worse == len(gains):
         return "worse than plain training in every seed"
     return f"no clear difference to plain training, better in {num_better} of {len(gains)} seeds"
+
+
+def beside(gains: Sequence[float]) -> str:
+    """Return how a model stands to another one, by its differences seed by seed."""
+    if len(gains) == 1:
+        return "in one seed, against"
+    if min(gains) > 0:
+        return "better in every seed than"
+    if max(gains) < 0:
+        return "worse in every seed than"
+    if not any(gains):
+        return "the same as"
+    return f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} seeds than"
 
 
 def points(gains: Sequence[float]) -> str:

@@ -65,9 +65,9 @@ def score(model: Path, tasks: Sequence[Task], out: Path) -> ModelCard:
         tasks: What it is asked, some of every skill.
         out: Folder of this stage.
     """
-    prompts = digest("".join(task.prompt + task.answer for task in tasks), None).hex()
-    inputs = {"model": digest_folder(model), "tasks": prompts}
-    with stage(out, "score", {"max_answer_tokens": MAX_ANSWER_TOKENS}, inputs) as opened:
+    with stage(
+        out, "score", {"max_answer_tokens": MAX_ANSWER_TOKENS}, inputs_of(model, tasks)
+    ) as opened:
         if not opened.done:
             network, tokenizer = load_model(model), load_tokenizer(str(model))
             opened.note(
@@ -78,6 +78,12 @@ def score(model: Path, tasks: Sequence[Task], out: Path) -> ModelCard:
             )
         scored = tuple(Score(**row) for row in opened.facts["scores"])
         return ModelCard(**opened.facts | {"scores": scored})
+
+
+def inputs_of(model: Path, tasks: Sequence[Task]) -> dict[str, str]:
+    """Return the digests of what a score depends on: weights, prompts and right answers."""
+    texts = "".join(task.prompt + task.answer for task in tasks)
+    return {"model": digest_folder(model), "tasks": digest(texts, None).hex()}
 
 
 def ask(network: Any, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Score]:

@@ -169,11 +169,11 @@ def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
         b=b.model,
         a_score=mean_score([row for row, _ in pairs]),
         b_score=mean_score([row for _, row in pairs]),
-        whole=_difference(pairs, level),
+        whole=difference(pairs, level),
         p_value=p_value,
         p_adjusted=min(1.0, settings.candidates * p_value),
         by_category={
-            name: _difference([pair for pair in pairs if pair[0].category == name], level)
+            name: difference([pair for pair in pairs if pair[0].category == name], level)
             for name in categories
         }
         if len(categories) > 1
@@ -213,8 +213,16 @@ def _shared(a: Result, b: Result) -> Pairs:
     return pairs
 
 
-def _difference(pairs: Pairs, level: float) -> Difference:
-    counts_DQ = draw_counts(len(pairs), draws_for(level))
+def difference(pairs: Pairs, level: float, counts_DQ: Floats | None = None) -> Difference:
+    """Return the first scores' mean less the others', with an interval of a level.
+
+    Args:
+        pairs: At least one.
+        level: Of the interval.
+        counts_DQ: How often each draw has each prompt; by default as many draws as the level needs.
+    """
+    if counts_DQ is None:
+        counts_DQ = draw_counts(len(pairs), draws_for(level))
     weights_2Q, sums_2Q = _weights_and_sums(pairs)
     one_D, other_D = (
         weighted_means(sums_Q, weights_Q, counts_DQ)

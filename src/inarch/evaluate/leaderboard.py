@@ -24,7 +24,7 @@ from inarch.evaluate._resample import (
     percentiles,
     weighted_means,
 )
-from inarch.evaluate.compare import Difference
+from inarch.evaluate.compare import Difference, difference
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, mean_score
 from inarch.io.progress import track
 
@@ -163,17 +163,6 @@ def _by_category(scores: Sequence[PromptScore]) -> dict[str, Mean]:
 
 
 def _behind(first: Result, other: Result, level: float) -> Difference | None:
-    """Return what `inarch.evaluate.compare` tells of two models, without its p-values."""
     of_other = {row.prompt: row for row in other.scores}
-    rows = [row for row in first.scores if row.prompt in of_other]
-    if not rows:
-        return None
-    counts_DQ = _counts(len(rows), draws_for(level))
-    drawn, means = [], []
-    for some in (rows, [of_other[row.prompt] for row in rows]):
-        weights_Q = np.array([row.weight for row in some])
-        sums_Q = weights_Q * [row.score for row in some]
-        drawn.append(weighted_means(sums_Q, weights_Q, counts_DQ))
-        means.append(mean_score(some))
-    bounds = percentiles(drawn[0] - drawn[1], level)
-    return Difference(means[0] - means[1], *bounds, len(rows))
+    pairs = [(row, of_other[row.prompt]) for row in first.scores if row.prompt in of_other]
+    return difference(pairs, level, _counts(len(pairs), draws_for(level))) if pairs else None
