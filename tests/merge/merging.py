@@ -1,12 +1,13 @@
 """Models to merge, and mergekit as an oracle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from inarch.merge import _loops
 from inarch.merge._stack import PART_ELEMENTS, ArrayStack, Rule, Stack
 from inarch.settings import Settings
 
@@ -72,6 +73,34 @@ def oracle(
         dtype=torch.float32,
     )
     return result.numpy()
+
+
+def assert_parity(
+    run: Callable[..., np.ndarray],
+    method: str,
+    models: Sequence[np.ndarray],
+    base: np.ndarray,
+    values: Mapping[str, Any],
+) -> None:
+    """A method gives what mergekit's gives; `values` are written as mergekit has them."""
+    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    assert_close(run(models, base, **ours), oracle(method, models, base, **values), 3)
+
+
+def assert_plain_and_torch_alike(
+    run: Callable[..., np.ndarray],
+    loops: Sequence[str],
+    models: Sequence[np.ndarray],
+    base: np.ndarray,
+    **values: Any,
+) -> None:
+    """Without these compiled loops, and with torch, a method gives the same bits."""
+    fast = run(models, base, part_elements=500, **values)
+    np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in loops:
+            patch.setattr(_loops, name, None)
+        np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
 
 
 def assert_defaults(settings: type[Settings], method: str) -> None:

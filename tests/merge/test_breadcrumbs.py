@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 
 from inarch.errors import SettingsError
-from inarch.merge import _loops
 from inarch.merge.breadcrumbs import BreadcrumbsSettings, breadcrumbs
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    assert_plain_and_torch_alike,
+    f32,
+    merged,
+    oracle,
+    random_models,
+)
 
 GRID = [
     (0.9, 0.01),
@@ -74,8 +83,7 @@ def test_parity_with_mergekit(num, density, gamma):
     }
     for normalize in (True, False):
         values["normalize"] = normalize
-        ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        assert_close(run(models, base, **ours), oracle("breadcrumbs", models, base, **values), 3)
+        assert_parity(run, "breadcrumbs", models, base, values)
 
 
 def test_defaults_are_mergekits():
@@ -132,14 +140,10 @@ def test_what_needs_no_merging(kind):
     np.testing.assert_array_equal(run(models, base, density=(0.0,), **values), base)
 
 
-def test_compiled_plain_and_torch_give_the_same_bits(monkeypatch):
+def test_compiled_plain_and_torch_give_the_same_bits():
     models, base = random_models(4, (60, 70))
     values = {"weight": (0.4, -0.3, 0.8, 0.1), "density": (0.3, 0.9, 1.0, 0.5), "gamma": (0.1,)}
-    fast = run(models, base, part_elements=500, **values)
-    np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-    for name in ("combine", "bands"):
-        monkeypatch.setattr(_loops, name, None)
-    np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
+    assert_plain_and_torch_alike(run, ("combine", "bands"), models, base, **values)
 
 
 def test_what_does_not_fit_is_refused():

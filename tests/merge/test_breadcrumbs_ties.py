@@ -7,7 +7,16 @@ from inarch.merge.breadcrumbs_ties import BreadcrumbsTiesSettings, breadcrumbs_t
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    f32,
+    merged,
+    oracle,
+    random_models,
+)
 from .test_breadcrumbs import GRID, crumbs
 
 
@@ -52,9 +61,7 @@ def test_parity_with_mergekit(num, density, gamma):
     }
     for normalize in (True, False):
         values["normalize"] = normalize
-        ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        theirs = oracle("breadcrumbs_ties", models, base, **values)
-        assert_close(run(models, base, **ours), theirs, 3)
+        assert_parity(run, "breadcrumbs_ties", models, base, values)
 
 
 def test_defaults_are_mergekits():

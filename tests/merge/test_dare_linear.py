@@ -9,7 +9,18 @@ from inarch.merge._random import key
 from inarch.merge.dare_linear import DareLinearSettings, dare_linear
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models, stack
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    assert_plain_and_torch_alike,
+    f32,
+    merged,
+    oracle,
+    random_models,
+    stack,
+)
 from .test_random import scalar
 
 
@@ -51,8 +62,7 @@ def test_parity_with_mergekit_where_nothing_is_left_to_chance(density, normalize
     models, base = random_models(3, (20, 10))
     values = {"weight": [0.5, 0.25, -0.3], "density": [1.0, density, 1.0], "lambda": 1.3}
     values |= {"normalize": normalize, "int8_mask": True}
-    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    assert_close(run(models, base, **ours), oracle("dare_linear", models, base, **values), 3)
+    assert_parity(run, "dare_linear", models, base, values)
 
 
 @pytest.mark.parametrize("density", [0.01, 0.3, 0.9])
@@ -124,14 +134,10 @@ def test_what_needs_no_merging(kind):
         np.testing.assert_array_equal(nothing, base)
 
 
-def test_compiled_plain_and_torch_give_the_same_bits(monkeypatch):
+def test_compiled_plain_and_torch_give_the_same_bits():
     models, base = random_models(4, (60, 70))
     values = {"weight": WEIGHTS, "density": DENSITIES, "lambda_": 0.7}
-    fast = run(models, base, part_elements=500, **values)
-    np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-    for name in ("combine", "drawn", "uniform_bits"):
-        monkeypatch.setattr(_loops, name, None)
-    np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
+    assert_plain_and_torch_alike(run, ("combine", "drawn", "uniform_bits"), models, base, **values)
 
 
 def test_what_does_not_fit_is_refused():

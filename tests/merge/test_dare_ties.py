@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 
 from inarch.errors import SettingsError
-from inarch.merge import _loops
 from inarch.merge.dare_ties import DareTiesSettings, dare_ties
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    assert_plain_and_torch_alike,
+    merged,
+    oracle,
+    random_models,
+)
 from .test_dare_linear import DENSITIES, WEIGHTS, draw
 
 
@@ -36,8 +44,7 @@ def test_parity_with_mergekit_where_nothing_is_left_to_chance(density, normalize
     models, base = random_models(3, (20, 10))
     values = {"weight": [0.5, 0.25, -0.3], "density": [1.0, density, 1.0], "lambda": 1.3}
     values |= {"normalize": normalize, "int8_mask": True}
-    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    assert_close(run(models, base, **ours), oracle("dare_ties", models, base, **values), 3)
+    assert_parity(run, "dare_ties", models, base, values)
 
 
 def test_defaults_are_mergekits():
@@ -53,16 +60,13 @@ def test_dense_it_is_ties():
     np.testing.assert_array_equal(run(models, base, **values), expected)
 
 
-def test_compiled_plain_and_torch_give_the_same_bits(monkeypatch):
+def test_compiled_plain_and_torch_give_the_same_bits():
     models, base = random_models(4, (60, 70))
     for normalize in (True, False):
         values = {"weight": WEIGHTS, "density": DENSITIES, "lambda_": 0.7, "normalize": normalize}
-        fast = run(models, base, part_elements=500, **values)
-        np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-        for name in ("combine", "drawn", "uniform_bits"):
-            monkeypatch.setattr(_loops, name, None)
-        np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
-        monkeypatch.undo()
+        assert_plain_and_torch_alike(
+            run, ("combine", "drawn", "uniform_bits"), models, base, **values
+        )
 
 
 def test_a_base_is_needed():

@@ -10,7 +10,15 @@ from inarch.merge.della import DellaSettings, della
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    merged,
+    oracle,
+    random_models,
+)
 from .test_della_linear import DENSITIES, EPSILONS, WEIGHTS, prune
 
 
@@ -38,8 +46,7 @@ def test_parity_with_mergekit_where_nothing_is_left_to_chance(density, normalize
     models, base = random_models(3, (20, 10))
     values = {"weight": [0.5, 0.25, -0.3], "density": [1.0, density, 1.0], "lambda": 1.3}
     values |= {"normalize": normalize, "int8_mask": True}
-    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    assert_close(run(models, base, **ours), oracle("della", models, base, **values), 3)
+    assert_parity(run, "della", models, base, values)
 
 
 def test_defaults_are_mergekits():

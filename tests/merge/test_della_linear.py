@@ -4,13 +4,22 @@ import numpy as np
 import pytest
 
 from inarch.errors import SettingsError
-from inarch.merge import _loops
 from inarch.merge._random import key
 from inarch.merge.dare_linear import DareLinearSettings, dare_linear
 from inarch.merge.della_linear import DellaLinearSettings, della_linear
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    assert_plain_and_torch_alike,
+    f32,
+    merged,
+    oracle,
+    random_models,
+)
 from .test_random import scalar
 
 WEIGHTS, DENSITIES, EPSILONS = (0.4, -0.3, 0.8, 0.1), (0.3, 0.8, 1.0, 0.0), (0.2, 0.1, 0.3, 0.3)
@@ -98,8 +107,7 @@ def test_parity_with_mergekit_where_nothing_is_left_to_chance(density, normalize
     models, base = random_models(3, (20, 10))
     values = {"weight": [0.5, 0.25, -0.3], "density": [1.0, density, 1.0], "lambda": 1.3}
     values |= {"normalize": normalize, "int8_mask": True, "epsilon": [0.1, 0.1, 0.1]}
-    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    assert_close(run(models, base, **ours), oracle("della_linear", models, base, **values), 3)
+    assert_parity(run, "della_linear", models, base, values)
 
 
 def test_without_epsilon_it_is_dare():
@@ -121,17 +129,12 @@ def test_the_size_of_the_parts_changes_no_bit(shape, kind):
         )
 
 
-def test_compiled_plain_and_torch_give_the_same_bits(monkeypatch):
+def test_compiled_plain_and_torch_give_the_same_bits():
     models, base = random_models(4, (60, 70))
     grid = [np.round(m * 8) / 8 for m in (*models, base)]
     for *ms, b in ((*models, base), grid):
         values = {"weight": WEIGHTS, "density": DENSITIES, "epsilon": EPSILONS, "lambda_": 0.7}
-        fast = run(ms, b, part_elements=500, **values)
-        np.testing.assert_array_equal(run(ms, b, kind="torch", **values), fast)
-        for name in ("combine", "ranks", "uniform_bits"):
-            monkeypatch.setattr(_loops, name, None)
-        np.testing.assert_array_equal(run(ms, b, part_elements=500, **values), fast)
-        monkeypatch.undo()
+        assert_plain_and_torch_alike(run, ("combine", "ranks", "uniform_bits"), ms, b, **values)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,11 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inarch.errors import SettingsError
-from inarch.merge import _loops
 from inarch.merge.ties import TiesSettings, ties
 
 from . import references
-from .merging import KINDS, assert_close, assert_defaults, f32, merged, oracle, random_models
+from .merging import (
+    KINDS,
+    assert_close,
+    assert_defaults,
+    assert_parity,
+    assert_plain_and_torch_alike,
+    f32,
+    merged,
+    oracle,
+    random_models,
+)
 
 ZERO = f32([[0, 0, 0, 0]])
 
@@ -64,8 +73,7 @@ def test_parity_with_mergekit(num, normalize, density):
         "lambda": 1.3,
         "int8_mask": True,
     }
-    ours = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    assert_close(run(models, base, **ours), oracle("ties", models, base, **values), 3)
+    assert_parity(run, "ties", models, base, values)
 
 
 def test_rescale_keeps_the_summed_magnitude():
@@ -138,15 +146,11 @@ def test_the_size_of_the_parts_changes_no_bit(kind):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_compiled_plain_and_torch_give_the_same_bits(normalize, monkeypatch):
+def test_compiled_plain_and_torch_give_the_same_bits(normalize):
     models, base = random_models(4, (60, 70))
     values = {"weight": (0.4, -0.3, 0.8, 0.1), "density": (0.3, 0.9, 1.0, 0.5), "lambda_": 0.7}
     values["normalize"] = normalize
-    fast = run(models, base, part_elements=500, **values)
-    np.testing.assert_array_equal(run(models, base, kind="torch", **values), fast)
-    for name in ("combine", "bands"):
-        monkeypatch.setattr(_loops, name, None)
-    np.testing.assert_array_equal(run(models, base, part_elements=500, **values), fast)
+    assert_plain_and_torch_alike(run, ("combine", "bands"), models, base, **values)
 
 
 def test_what_does_not_fit_is_refused():
