@@ -97,9 +97,9 @@ def test_the_mean_of_judges_is_over_what_all_have_judged() -> None:
     found = mean_of_judges({"A": a, "B": b})
     assert found is not None
     assert found.scores == (
-        PromptScore("0", "math", 75.0, 4.0, 30),
-        PromptScore("2", "math", 50.0, 4.0, 30),
+        PromptScore("0", "math", 62.5, 8.0, 30),  # (2 x 100 + 6 x 50) / 8
+        PromptScore("2", "math", 75.0, 8.0, 30),
     )
-    assert found.summary == {"mean": 62.5, "n": 2}
+    assert found.summary == {"mean": 68.75, "n": 2}
     assert found.protocol.judge == "mean of a, b"
     assert mean_of_judges({"A": result("a", 1.0), "B": result("b", None, 1.0)}) is None

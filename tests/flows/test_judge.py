@@ -490,3 +490,35 @@ def test_the_canary_lies_apart_from_the_models(tmp_path: Path) -> None:
         *("longer", "canary", "replies")
     }
     assert (tmp_path / "judgments/wise/canary/null answer").exists()
+
+
+@pytest.mark.parametrize("fault", ["key", "port"])
+def test_a_judge_that_cannot_be_asked_stops_the_run_before_anybody_answers(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(prefers(first)) as gone:
+        pass
+    with serving(prefers(first)) as fake:
+        endpoint = {
+            "key": {"url": fake.url, "model": "j", "api_key_env": "NO_SUCH_KEY"},
+            "port": {"url": gone.url, "model": "j"},
+        }[fault]
+        message = {"key": "no environment variable NO_SUCH_KEY", "port": "no connection"}[fault]
+        with pytest.raises(SettingsError, match=message):
+            judge.run(settings(fake, judges=({"endpoint": endpoint},)), tmp_path / "out")
+        assert fake.calls == []
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_judge_may_be_taken_by_its_word_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "open_benchmark", lambda settings: Weighted())
+    with serving(lambda body, before: "1") as fake:
+        with pytest.raises(SettingsError, match="log-probs"):
+            judge.run(settings(fake), tmp_path)
+        monkeypatch.setattr(Weighted, "with_text", True)
+        given = {"name": "alpaca_eval2", "without_logprobs": "text"}
+        assert judge.run(settings(fake, protocol=given), tmp_path)["judges"]["wise"]["models"]

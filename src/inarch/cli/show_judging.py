@@ -90,9 +90,10 @@ def _trust(about: Mapping[str, Any]) -> None:
     if order is not None and "consistent_frac" in order:
         lines.append(f"both orders name the same winner in {percent(order['consistent_frac'])}")
     if canary is not None:
-        verdict = "too much: trust nothing here" if canary["sings"] else "as it should be, below"
+        verdict = ", so this judge is not to be trusted" if canary["sings"] else ""
         lines.append(
-            f"a constant answer gets {canary['score']:.1f}, {verdict} {canary['must_be_below']:.1f}"
+            f"a constant answer gets {canary['score']:.1f}, and must stay below"
+            f" {canary['must_be_below']:.1f}{verdict}"
         )
     for line in lines:
         output.print(line, highlight=False, markup=False)

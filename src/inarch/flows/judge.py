@@ -30,7 +30,7 @@ from inarch.flows._judge.plan import judges_itself
 from inarch.flows._judge.plan import plan as plan_of
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
 from inarch.flows._judge.settings import JudgeSettings, result_settings
-from inarch.io.endpoints import spent
+from inarch.io.endpoints import check_reachable, spent
 from inarch.io.files import make_folder, write_json
 from inarch.io.runs import stage
 
@@ -71,6 +71,9 @@ def run(settings: JudgeRun, out: Path) -> Told:
     benchmark = open_benchmark(settings)
     for warning in judges_itself(settings):
         logger.warning(warning)
+    for endpoint in (one.endpoint for who in (settings.judges, settings.models) for one in who):
+        if endpoint is not None:
+            check_reachable(endpoint)
     with stage(out, "judge", result_settings(settings), benchmark.inputs):
         fits = {
             judge.name: fitted(benchmark, judge, out / "judgments" / judge.name)

@@ -161,7 +161,7 @@ class Caller:
             raise _Passing(f"no reply within {self._timeout_s:g} s") from None
         except APIConnectionError as error:
             absent = type(error.__cause__).__name__ == "ConnectError"
-            why = f"no connection ({error.__cause__ or error})"
+            why = f"no connection ({str(error.__cause__ or error) or 'cut'})"
             raise _Passing(why, absent=absent) from None
         except APIStatusError as error:
             self._was_reached = True

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from pydantic import (
     Field,
@@ -217,6 +219,27 @@ def probe_logprobs(settings: EndpointSettings, cache: Path, top_logprobs: int = 
             " that tells whether it gives log-probs: run the same command again when it works"
         )
     return len(outcome.top_logprobs or ())
+
+
+def check_reachable(settings: EndpointSettings) -> None:
+    """Check what costs nothing: that there is a key, and that somebody listens at the address.
+
+    Behind a proxy only the key is checked.
+
+    Raises:
+        SettingsError: One of them is not there.
+    """
+    _api_key(settings)
+    if getproxies():
+        return
+    parts = urlsplit(settings.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), settings.timeout_s).close()
+    except OSError as error:
+        raise SettingsError(
+            f"{settings.url}: no connection ({error}); start the server, or mend url"
+        ) from None
 
 
 def _api_key(settings: EndpointSettings) -> str | None:

@@ -9,7 +9,12 @@ from pathlib import Path
 from inarch.evaluate.leaderboard import Leaderboard, leaderboards
 from inarch.evaluate.protocol import CANARY, FORMAT, Result, differences, load_result
 from inarch.report._evaluate_board import board_parts
-from inarch.report._evaluate_judges import judges_parts, trust_parts
+from inarch.report._evaluate_judges import (
+    judges_parts,
+    style_parts,
+    trust_parts,
+    warning_parts,
+)
 from inarch.report._evaluate_scales import scale_of, title_of
 from inarch.report._html import Markup, table, tag
 from inarch.report._page import Page, Part, heading, paragraph
@@ -42,12 +47,14 @@ def evaluate_page(folder: Path, paths: Sequence[Path]) -> Page:
     models = {place: one for place, one in results.items() if one.model != CANARY}
     boards = leaderboards(_told_apart(models or results))
     titles = _titles(boards)
-    parts: list[Part] = _overview(boards, titles) if len(boards) > 1 else []
+    told = read_json(folder / JUDGING) if (folder / JUDGING).is_file() else None
+    parts: list[Part] = [] if told is None else warning_parts(told)
+    parts += _overview(boards, titles) if len(boards) > 1 else []
     for number, (board, title) in enumerate(zip(boards, titles, strict=True)):
         parts += [heading(title), *_other_protocol(boards[:number], titles, board)]
         parts += board_parts(board)
-    if (folder / JUDGING).is_file():
-        parts += trust_parts(read_json(folder / JUDGING))
+    if told is not None:
+        parts += [*style_parts(told), *trust_parts(told)]
     parts += judges_parts(list(results.values()))
     return Page(f"Evaluation: {folder.resolve().name}", parts)
 

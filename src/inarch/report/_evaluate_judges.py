@@ -34,6 +34,43 @@ class _Pair(NamedTuple):
     """By model."""
 
 
+def warning_parts(told: Mapping[str, Any]) -> list[Part]:
+    """Return a warning of judges that like a constant answer, nothing where there are none.
+
+    Raises:
+        DataError: It is no ``judging.json``.
+    """
+    names = [n for n, about in _judges(told).items() if (about.get("canary") or {}).get("sings")]
+    if not names:
+        return []
+    said = (
+        f"Not to be trusted: {', '.join(names)}. A constant answer that says nothing does better"
+        " with this judge than it may; see the last table."
+    )
+    return [paragraph(said, kind="warn")]
+
+
+def style_parts(told: Mapping[str, Any]) -> list[Part]:
+    """Return scores with style held equal, which hang on all models of the run together.
+
+    Raises:
+        DataError: It is no ``judging.json``.
+    """
+    try:
+        rows = [
+            (name, category, model, *(f"{score[key]:.1f}" for key in ("score", "lower", "upper")))
+            for name, about in _judges(told).items()
+            for category, found in about.get("style_controlled", {}).items()
+            for model, score in found["scores"].items()
+        ]
+    except _BROKEN as error:
+        raise DataError(f"judging.json: {error} is missing or something else") from None
+    if not rows:
+        return []
+    head = ("judge", "prompts", "model", "score, %", "from", "to")
+    return [heading("Style held equal"), table(head, rows, "Scores with style held equal")]
+
+
 def trust_parts(told: Mapping[str, Any]) -> list[Part]:
     """Return what a live run notes of its judges in ``judging.json``.
 
@@ -41,8 +78,8 @@ def trust_parts(told: Mapping[str, Any]) -> list[Part]:
         DataError: It is something else.
     """
     try:
-        rows = [_trust(name, about) for name, about in told["judges"].items()]
-    except (KeyError, TypeError, AttributeError) as error:
+        rows = [_trust(name, about) for name, about in _judges(told).items()]
+    except _BROKEN as error:
         raise DataError(f"judging.json: {error} is missing or something else") from None
     return [
         heading("Judges"),
@@ -55,6 +92,17 @@ def trust_parts(told: Mapping[str, Any]) -> list[Part]:
             kind="note",
         ),
     ]
+
+
+_BROKEN = (KeyError, TypeError, AttributeError)
+"""What reading something else ends in."""
+
+
+def _judges(told: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    found = told.get("judges") if isinstance(told, Mapping) else None
+    if not isinstance(found, Mapping) or not all(isinstance(x, Mapping) for x in found.values()):
+        raise DataError("judging.json: judges is missing or something else")
+    return found
 
 
 _TRUST = (

@@ -82,7 +82,9 @@ def canary_of(constant: Result, others: Sequence[Result], compares: bool) -> Can
 
 
 def mean_of_judges(results: Mapping[str, Result]) -> Result | None:
-    """Return one model's mean score over judges, prompt by prompt; None without a common prompt.
+    """Return one model's mean over judges, prompt by prompt; None without a common prompt.
+
+    All that the judges said counts alike, so that the mean lies between theirs.
 
     Args:
         results: By judge.
@@ -107,6 +109,7 @@ def mean_of_judges(results: Mapping[str, Result]) -> Result | None:
 
 
 def _mean_row(rows: Sequence[PromptScore]) -> PromptScore:
-    score = math.fsum(row.score for row in rows) / len(rows)
-    weight = math.fsum(row.weight for row in rows) / len(rows)
+    """Return the mean over all that the judges said of a prompt, strong verdicts as often as is."""
+    weight = math.fsum(row.weight for row in rows)
+    score = math.fsum(row.score * row.weight for row in rows) / weight
     return rows[0]._replace(score=score, weight=weight)

@@ -96,5 +96,6 @@ class JudgeRun(Settings):
 
 def result_settings(settings: JudgeRun) -> dict[str, object]:
     """Return the settings that all models and judges of a folder share; others may come to it."""
-    own: dict[str, object] = to_dict(settings)
+    own: dict[str, Any] = to_dict(settings)
+    own["protocol"].pop("without_logprobs", None)  # how one judge is read, as its record says
     return {name: own[name] for name in ("protocol", "sampling", "limit")}
