@@ -476,8 +476,31 @@ def test_what_a_run_notes_of_its_judges(evaluated, page):
     row = page(folder).row("What is known", "one")
     assert row[3:5] == ["–", "+50.0"]  # .75 - .25
     assert row[6:] == ["–", "4", "–"]
+    assert "Not to be trusted" not in page(folder).text
     (folder / "judging.json").write_text('{"judges": {"j": {}}}')
     with pytest.raises(DataError, match=r"judging.json: 'order' is missing"):
+        page(folder)
+
+
+def test_a_judge_that_likes_a_constant_answer_is_warned_of_first(evaluated, page):
+    folder = evaluated(x=[random_result("m", 0, 50)])
+    canary = Canary(61.0, 50.0)
+    about = told(canary=canary._asdict() | {"sings": canary.sings})
+    (folder / "judging.json").write_text(json.dumps(about))
+    text = page(folder).text
+    assert text.index("Not to be trusted: one.") < text.index("win rate")
+
+
+def test_scores_with_style_held_equal(evaluated, page):
+    folder = evaluated(x=[random_result("m", 0, 50)])
+    score = {"score": 41.25, "lower": 38.0, "upper": 45.5, "n_prompts": 50}
+    found = {"math": {"scores": {"m": score}, "coefficients": {"length": 0.5}}}
+    (folder / "judging.json").write_text(json.dumps(told(style_controlled=found)))
+    (row,) = page(folder).tables["Scores with style held equal"][1:]
+    assert row == ["one", "math", "m", "41.2", "38.0", "45.5"]
+    broken = {"math": {"scores": {"m": {}}}}
+    (folder / "judging.json").write_text(json.dumps(told(style_controlled=broken)))
+    with pytest.raises(DataError, match=r"judging.json: 'score' is missing"):
         page(folder)
 
 

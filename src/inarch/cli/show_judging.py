@@ -60,7 +60,7 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
         name: None
         for row in rows.values()
         for name, value in row.items()
-        if isinstance(value, int | float)
+        if isinstance(value, int | float) and not _says_nothing(name, rows)
     }
     table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=Text(title))
     for name in names:
@@ -68,6 +68,12 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     for model, row in rows.items():
         table.add_row(Text(model), *(_cell(row.get(name)) for name in names))
     output.print(table)
+
+
+def _says_nothing(name: str, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether a column repeats another one, or counts what never was."""
+    never = name.startswith("n_") and not any(row.get(name) for row in rows.values())
+    return never or (name == "n_invalid" and any("no verdict" in row for row in rows.values()))
 
 
 def _cell(value: float | None) -> str:

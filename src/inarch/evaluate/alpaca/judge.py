@@ -293,8 +293,11 @@ def _gamed(
                 f"found protocol.{asked[0]}, which is for length control, and instructions that are"
                 " not AlpacaEval's, whose difficulty is not known; leave it out"
             )
+        logger.info("no length control: it knows the difficulty of AlpacaEval's instructions only")
         return None
     if not asked and not (baseline == BASELINE and official.is_fetched(GAMED)):
+        why = f"{GAMED} is not fetched" if baseline == BASELINE else f"it knows {BASELINE} only"
+        logger.info("no length control: %s", why)
         return None
     found = official.find(GAMED, settings.gamed)
     read_gamed(found.path)
