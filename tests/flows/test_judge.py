@@ -6,6 +6,7 @@ upon which it is asked once more.
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,45 @@ def test_what_fails_is_counted_told_and_asked_again_later(
         told = judge.run(settings(fake, ["longer"]), tmp_path)
         assert len(fake.calls) == number + 1
         assert told["judges"]["wise"]["models"]["longer"]["n_invalid"] == 0
+
+
+def test_answers_that_failed_are_asked_for_again_without_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Question 1's first turn fails, so its second is not asked; the others are asked once."""
+    two = tuple(Question(f"q{n}", "", (f"ask {n}", "and"), baseline="base") for n in range(3))
+    monkeypatch.setattr(Toy, "questions", two)
+    monkeypatch.setattr(
+        Toy, "cases", lambda *given: whole(given[0], given[1], first_turns(given[2]))
+    )
+    ill = {"ask 1"}
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        if body["messages"][0]["content"] in ill:
+            return Fault(500)
+        return prefers(longest)(body, before)
+
+    with serving(say) as fake:
+        told = judge.run(settings(fake, ["longer"]), tmp_path)
+        assert told["answers"]["longer"]["n_unanswered"] == 1
+        folder = tmp_path / "answers/longer"
+        assert f"not judged; to ask again, delete the folders in {folder}" in caplog.text
+        ill.clear()
+        for turn in folder.glob("turn-*"):
+            shutil.rmtree(turn)
+        number = len(fake.calls)
+        told = judge.run(settings(fake, ["longer"]), tmp_path)
+        again = [call["messages"][0]["content"] for call in fake.calls[number:]]
+        assert [text for text in again if text.startswith("ask 1")] == again
+        assert len(again) == 2 + 2  # two turns, two orders
+        assert told["judges"]["wise"]["models"]["longer"]["n_cases"] == 6
+
+
+whole = Toy.cases
+
+
+def first_turns(dialogues: Dialogues) -> Dialogues:
+    return {question: turns[:1] for question, turns in dialogues.items()}
 
 
 def test_equal_answers_are_not_asked_about(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.tiny import byte_level, save_model
 
 from inarch.errors import DataError, SettingsError
 from inarch.io import answers as module
-from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
+from inarch.io.answers import Answer, Answerer, AnswererSettings, answers
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.models import load_model
 from inarch.io.sampling import SamplingSettings, sample
@@ -128,7 +128,7 @@ def test_lists_of_chats_share_a_loaded_model(
         module, "load_model", lambda path, **how: (loads.append(path), load_model(path, **how))[1]
     )
     alone = [list(answers(_local(model_folder), EIGHT[:2], SHORT, 1, tmp_path / "alone"))]
-    shared = LocalModel(_local(model_folder))
+    shared = Answerer(_local(model_folder))
     assert len(loads) == 1
     for name in "xyx":
         found = answers(_local(model_folder), EIGHT[:2], SHORT, 1, tmp_path / name, shared)

@@ -121,13 +121,15 @@ def _answered(
     found: dict[str, Dialogues] = {}
     told: Told = {}
     for candidate in settings.models:
-        own, facts = answer(candidate, benchmark, settings, out / "answers" / candidate.name)
+        folder = out / "answers" / candidate.name
+        own, facts = answer(candidate, benchmark, settings, folder)
         found[candidate.name], told[candidate.name] = own, dict(facts)
         missing = len(benchmark.questions) - len(own)
         if missing:
             logger.warning(
-                "%s: %d of %d questions have no answer, and are not judged",
+                "%s: %d of %d questions have no answer, and are not judged%s",
                 *(candidate.name, missing, len(benchmark.questions)),
+                f"; to ask again, delete the folders in {folder}" * bool(candidate.endpoint),
             )
     if settings.canary:
         found[CANARY] = {q.id: (CANARY_ANSWER,) * len(q.turns) for q in benchmark.questions}

@@ -97,11 +97,16 @@ def named(value: Any) -> Any:
     return value | {"name": Path(place).name} if isinstance(place, str) else value
 
 
-class LocalModel:
-    """A model that runs here, loaded when it is first asked, and once for all lists of chats."""
+class Answerer:
+    """Who answers several lists of chats: a model that is loaded once, replies that are kept once.
 
-    def __init__(self, settings: AnswererSettings) -> None:
+    A model that runs here is loaded when it is first asked.
+    """
+
+    def __init__(self, settings: AnswererSettings, replies: Path | None = None) -> None:
         self._settings = settings
+        self.replies = replies
+        """What an endpoint has answered to all lists; by default each has it in its folder."""
 
     @cached_property
     def loaded(self) -> tuple[Any, Tokenizer]:
@@ -157,7 +162,7 @@ def answers(
     sampling: SamplingSettings,
     num_samples: int,
     folder: Path,
-    model: LocalModel | None = None,
+    answerer: Answerer | None = None,
 ) -> Answers:
     """Return ``num_samples`` answers to each chat, in the order of the chats.
 
@@ -170,7 +175,7 @@ def answers(
         folder: A run folder of its own, see `inarch.io.runs.stage`. Its facts hold
             ``num_answers``, ``num_failures``, ``failures`` (counts of the commonest reasons),
             ``num_cut`` and, of an endpoint, the fields of `inarch.io.endpoints.Spent`.
-        model: The one that these settings name, where it answers more than these chats.
+        answerer: The one that these settings name, where it answers more than these chats.
 
     Raises:
         SettingsError: The folder holds answers of another model, to other chats or of other
@@ -184,8 +189,8 @@ def answers(
             f"{settings.name}: found top_k, which the common interface of endpoints lacks; leave it"
             " out of the sampling, and put it into endpoint.extra_body if the endpoint knows it"
         )
-    model = model or LocalModel(settings)
-    work = _Work(settings, chats, sampling, num_samples, folder, model)
+    answerer = answerer or Answerer(settings)
+    work = _Work(settings, chats, sampling, num_samples, folder, answerer)
     with stage(folder, "answers", *_key(work)) as opened:
         if not opened.done:
             _fill(work)
@@ -217,12 +222,17 @@ class _Work(NamedTuple):
     sampling: SamplingSettings
     num_samples: int
     folder: Path
-    model: LocalModel
+    answerer: Answerer
 
     @property
     def seeds(self) -> range:
         """Return the seed of each sample."""
         return range(self.sampling.seed, self.sampling.seed + self.num_samples)
+
+    @property
+    def replies(self) -> Path:
+        """Return where the replies of an endpoint are kept."""
+        return self.answerer.replies or self.folder / REPLIES
 
     @property
     def missing(self) -> list[int]:
@@ -264,7 +274,7 @@ def _fill(work: _Work) -> None:
 
 def _fill_from_model(work: _Work, shards: Sequence[int], advance: Callable[[int], None]) -> None:
     """Write the shards of a model that runs here."""
-    model, tokenizer = work.model.loaded
+    model, tokenizer = work.answerer.loaded
     for shard in shards:
         chats = [work.chats[number] for number in work.numbers(shard)]
         prompts = read_prompts(model, tokenizer, chats)
@@ -307,7 +317,7 @@ def _fill_from_endpoint(
     ]
     requests = [_request(work.chats[n], seed, work.sampling) for _, n, seed in places]
     found: dict[int, dict[tuple[int, int], Answer]] = defaultdict(dict)
-    with closing(ask(endpoint, requests, work.folder / REPLIES)) as outcomes:
+    with closing(ask(endpoint, requests, work.replies)) as outcomes:
         for at, outcome in outcomes:
             shard, number, seed = places[at]
             found[shard][number, seed] = _answer(outcome, seed)
@@ -346,7 +356,7 @@ def _facts(work: _Work) -> dict[str, object]:
         "num_cut": sum(answer.cut for row in found for answer in row),
     }
     if work.settings.endpoint is not None:
-        facts |= spent(work.settings.endpoint, work.folder / REPLIES)._asdict()
+        facts |= spent(work.settings.endpoint, work.replies)._asdict()
     return facts
 
 

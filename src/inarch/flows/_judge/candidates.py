@@ -14,7 +14,7 @@ from inarch.evaluate.judges.benchmark import Benchmark, Dialogues
 from inarch.evaluate.judges.questions import Question
 from inarch.evaluate.judges.together import commonest
 from inarch.flows._judge.settings import CandidateSettings, JudgeRun
-from inarch.io.answers import Answer, AnswererSettings, LocalModel, answers
+from inarch.io.answers import REPLIES, Answer, Answerer, AnswererSettings, answers
 from inarch.io.files import digest_file
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
@@ -87,12 +87,13 @@ def _ask(
 ) -> dict[str, list[Answer]]:
     """Return the answers by question; behind one that is missing there are none.
 
-    A turn's questions that are answered in one way have a folder, and all share a loaded model.
+    A turn's questions that are answered in one way have a folder, and all share a loaded model, or
+    the replies of an endpoint: without these folders only what failed is asked again.
     """
     settings = AnswererSettings.model_validate(
         candidate.model_dump(exclude={"answers"}, exclude_unset=True)
     )
-    model = LocalModel(settings)
+    answerer = Answerer(settings, folder / REPLIES)
     found: dict[str, list[Answer]] = {question.id: [] for question in questions}
     for turn in range(max(len(question.turns) for question in questions)):
         groups: dict[SamplingSettings, list[Question]] = defaultdict(list)
@@ -103,7 +104,7 @@ def _ask(
         for number, (sampling, group) in enumerate(groups.items(), start=1):
             chats = [chat(q, [one.text or "" for one in found[q.id]]) for q in group]
             place = folder / f"turn-{turn + 1}-{number}"
-            said = answers(settings, chats, sampling, 1, place, model)
+            said = answers(settings, chats, sampling, 1, place, answerer)
             for question, (one,) in zip(group, said, strict=True):
                 found[question.id].append(one)
     return found
