@@ -48,6 +48,17 @@ def test_by_hand():
     assert found.numbers()["by_category"]["y"]["difference"] == pytest.approx(10)
 
 
+def test_few_prompts_are_told(caplog):
+    a, b = random_pair(0, gain=3, num=20)
+    compare(a, b, CompareSettings())
+    assert "too narrow" not in caplog.text
+    one = compare(a._replace(scores=a.scores[:1]), b, CompareSettings())
+    # a draw of one prompt is that prompt, and swapped it differs as much
+    assert one.whole.lower == one.whole.upper == one.whole.difference
+    assert one.p_value == 1
+    assert "intervals over 1 prompts are too narrow" in caplog.text
+
+
 def test_what_prompts_share_is_not_in_the_interval():
     a, b = random_pair(0, gain=3)
     whole = compare(a, b, CompareSettings()).whole

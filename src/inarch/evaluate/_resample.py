@@ -22,6 +22,8 @@ NUM_DRAWS = 2000
 MOST_DRAWS = 20_000
 NUM_SWAPS = 10_000
 LEVEL = 0.95
+FEWEST = 20
+"""Prompts; an interval over fewer is too narrow, of a single one it has no width."""
 _TOGETHER = 1000
 """Draws that are in memory at once."""
 

@@ -20,6 +20,7 @@ from pydantic import PositiveInt
 
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate._resample import (
+    FEWEST,
     LEVEL,
     draw_counts,
     draws_for,
@@ -160,6 +161,8 @@ def compare(a: Result, b: Result, settings: CompareSettings) -> Comparison:
     num_left_out = len(a.scores) + len(b.scores) - 2 * len(pairs)
     if num_left_out:
         logger.warning("%d prompts that only one of the two has are left out", num_left_out)
+    if len(pairs) < FEWEST:
+        logger.warning("intervals over %d prompts are too narrow; score more", len(pairs))
     level = 1 - (1 - LEVEL) / settings.candidates
     categories = dict.fromkeys(row.category for row, _ in pairs)
     weights_2Q, sums_2Q = _weights_and_sums(pairs)

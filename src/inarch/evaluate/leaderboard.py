@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inarch.evaluate._resample import (
+    FEWEST,
     LEVEL,
     NUM_DRAWS,
     Floats,
@@ -27,9 +28,6 @@ from inarch.evaluate._resample import (
 from inarch.evaluate.compare import Difference, difference
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, mean_score
 from inarch.io.progress import track
-
-_FEWEST = 20
-"""Prompts of a bin of lengths; with fewer an interval says nothing."""
 
 
 class Mean(NamedTuple):
@@ -107,7 +105,7 @@ def by_length(scores: Sequence[PromptScore], num_bins: int = 8) -> list[LengthBi
         for row in scores
         if row.length is not None and row.baseline_length is not None
     ]
-    num_bins = min(num_bins, len(known) // _FEWEST)
+    num_bins = min(num_bins, len(known) // FEWEST)
     if num_bins < 2:
         return []
     known.sort(key=lambda pair: pair[0])
