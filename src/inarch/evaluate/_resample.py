@@ -30,9 +30,11 @@ _TOGETHER = 1000
 
 def draw_counts(num_prompts: int, num_draws: int = NUM_DRAWS, seed: int = 42) -> Floats:
     """Return how often each prompt is drawn, ``[D, Q]``; each draw has as many as there are."""
-    even = np.full(num_prompts, 1 / num_prompts)
-    counts = np.random.default_rng(seed).multinomial(num_prompts, even, size=num_draws)
-    return counts.astype(np.float64)
+    random = np.random.default_rng(seed)
+    counts_DQ = np.empty((num_draws, num_prompts))
+    for counts_Q in counts_DQ:
+        counts_Q[:] = np.bincount(random.integers(num_prompts, size=num_prompts), None, num_prompts)
+    return counts_DQ
 
 
 def draws_for(level: float, least: int = NUM_DRAWS, most: int = MOST_DRAWS) -> int:
