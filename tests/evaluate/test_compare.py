@@ -48,6 +48,14 @@ def test_by_hand():
     assert found.numbers()["by_category"]["y"]["difference"] == pytest.approx(10)
 
 
+def test_categories_are_those_of_the_first():
+    a = result("a", ("p", "x", 1, 1), ("q", "y", 2, 1))
+    b = result("b", ("p", "", 0, 1), ("q", "", 0, 1))  # a CSV of lengths tells none
+    found = compare(a, b, CompareSettings()).by_category
+    assert {name: part.difference for name, part in found.items()} == {"x": 1, "y": 2}
+    assert compare(b, a, CompareSettings()).by_category == {}
+
+
 def test_few_prompts_are_told(caplog):
     a, b = random_pair(0, gain=3, num=20)
     compare(a, b, CompareSettings())

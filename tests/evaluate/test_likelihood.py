@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests import tiny
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from inarch.align._layout import Sequences
 from inarch.errors import DataError, SettingsError, WeightsError
@@ -212,6 +213,18 @@ def test_no_number_depends_on_the_batch(monkeypatch, trial_rows):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_that_cannot_share_prompts_scores_the_same(monkeypatch):
+    monkeypatch.setattr(_sums, "TRIAL_ROWS", 0)
+    torch.manual_seed(0)
+    config = BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=2, initializer_range=0.3)
+    model = BloomForCausalLM(config).eval()  # counts places in the row, not positions
+    ids = np.arange(60, dtype=np.int32)
+    row = Sequences((ids[:9],) * 3, (ids[20:25], ids[30:33], ids[40:46]))
+    (found,) = summed_logps(model, [row], 1000)
+    alone = [-dense(model, [*ids[:9], *a], range(9, 9 + len(a))) for a in row.answers]
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
 def test_a_killed_run_goes_on_with_the_same_numbers(monkeypatch, tmp_path):
     model, rows, journal = model_of(100), rows_of(3, 20, 3), tmp_path / "j.jsonl"
     whole = summed_logps(model, rows, 90)
@@ -317,3 +330,6 @@ def test_other_tokens_have_another_digest():
     assert digest_tokens(hf, rows) != digest_tokens(other, encode(other, ["the cat", "sat"]))
     assert digest_tokens(hf, rows) != digest_tokens(hf, [np.concatenate(rows), rows[0][:0]])
     assert digest_tokens(hf, rows) != digest_tokens(hf, rows[::-1])
+    # the same numbers, which are other tokens
+    renamed = SimpleNamespace(convert_ids_to_tokens=str)
+    assert digest_tokens(hf, rows) != digest_tokens(renamed, rows)

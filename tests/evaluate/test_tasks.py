@@ -311,6 +311,18 @@ def test_writing_stops_by_row_and_is_cut(tmp_path, questions_of, caplog):
         exact_match.write(reader, questions, form.model_copy(update={"regex": "("}))
 
 
+def test_a_stop_is_seen_across_tokens():
+    hf = tiny.byte_level()
+    texts = ["zq\u00e9!", "zqw!!", "q\u00e9!z"]  # of single bytes
+    ids = torch.tensor([[0, *hf(text)["input_ids"]] for text in texts])
+    stops = exact_match._Stops(hf, ["q\u00e9", "!!!"], 1, 3)
+    seen = [stops(ids[:, :end], None).tolist() for end in range(2, ids.shape[1] + 1)]
+    # q and the two bytes of \u00e9 are there after 4, never, and 3 tokens; a row stays done
+    assert seen[1] == [False, False, False]
+    assert seen[2] == [False, False, True]
+    assert seen[3:] == [[True, False, True]] * (len(seen) - 3)
+
+
 @pytest.mark.parametrize(
     "own",
     [
