@@ -16,6 +16,7 @@ OLD, NEW = RULES["v0.1"], RULES["v2"]
         ("either [[A>B]] or [[B>A]]; it is [[B>A]]", None, "B>A"),
         ("[[a>b]]", None, "A>B"),
         ("the verdict: [B>>A]", None, "B>>A"),
+        ("the verdict: [b>a]", None, "B>A"),
         ("[A>B] but [[B>A]] and [A=B]", "B>A", "B>A"),
         ("[[A<B]]", "A<B", "A<B"),
         ("[[A>>>B]]", "A>>>B", "A>>>B"),

@@ -408,13 +408,13 @@ def test_judges_are_scored_apart(tmp_path):
 
 @BOTH
 def test_a_question_that_the_baseline_or_the_model_has_not_answered(tmp_path, name, caplog):
-    given = protocol(tmp_path, name, THREE, {"q0": "base", "q2": "base"})
+    given = protocol(tmp_path, name, THREE, {"q1": "base", "q2": "base"})
     benchmark = opened(given)
-    assert "has no whole answer to 1 of 3 questions, such as q1" in caplog.text
-    judged = play(benchmark, {"q1": "own", "q2": "own"}, lambda messages: "[[A>B]]")
+    assert "has no whole answer to 1 of 3 questions, such as q0" in caplog.text
+    judged = play(benchmark, {"q0": "own", "q2": "own"}, lambda messages: "[[A>B]]")
     assert [case.question for case in judged.cases] == ["q2", "q2"]
     assert benchmark.result(judged).made["n_left_out"] == 2
-    nothing = play(benchmark, {"q1": "own"}, lambda messages: "[[A>B]]")
+    nothing = play(benchmark, {"q0": "own"}, lambda messages: "[[A>B]]")
     with pytest.raises(DataError, match="no question that it and the baseline have answered"):
         benchmark.result(nothing)
 

@@ -115,6 +115,16 @@ def test_the_interval_draws_questions():
     assert one.lower < one.win_rate_adjusted < one.upper
 
 
+def test_a_question_is_drawn_with_all_its_turns():
+    """Twenty questions won in two turns, twenty lost in one: 40 of 60, and not 20 of 40."""
+    won = [pair(q, "model_1", "model_1", turn) for q in range(81, 101) for turn in (1, 2)]
+    lost = [pair(q, "model_2", "model_2") for q in range(101, 121)]
+    found = score_pairs(won + lost)["m"]
+    assert found.win_rate_adjusted == pytest.approx(2 / 3)
+    # the standard error of the ratio: sqrt(20 (2 / 3)^2 + 20 (2 / 3)^2) / 60 = 0.07
+    assert (found.lower, found.upper) == pytest.approx((2 / 3 - 0.139, 2 / 3 + 0.139), abs=0.02)
+
+
 def test_the_order_of_all_battles():
     rows = [pair(81, "model_1", "model_2"), pair(82, "model_1", "model_1")]
     others = pair(84, "model_1", "model_1", models=("m", "n"))

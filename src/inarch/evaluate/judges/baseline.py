@@ -50,7 +50,7 @@ class Baseline(NamedTuple):
     @property
     def digest(self) -> str:
         """Return the sha256 of its answers."""
-        content = json.dumps(sorted((self.answers or {}).items()))
+        content = json.dumps(list((self.answers or {}).items()))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def meet(self, answered: Mapping[str, Dialogues]) -> Baseline:
