@@ -54,7 +54,7 @@ MT = {
             Question("7", "", ("Sing.",)),
         ),
         ("arena_hard_v2", V2, Question("2edb", "hard_prompt", ("Write zig.",))),
-        ("arena_hard_v2", {"uid": "a", "prompt": ""}, Question("a", "", ("",))),
+        ("arena_hard_v2", {"uid": "a", "prompt": "b"}, Question("a", "", ("b",))),
         # the row's own reference is never shown to the official judge
         ("mt_bench", MT, Question("105", "reasoning", ("Read.", "List."))),
     ],
@@ -78,6 +78,8 @@ def test_a_list_keeps_its_order(tmp_path):
             "found the columns text, without instruction; expected q",
         ),
         ("alpaca_eval2", {"instruction": None}, "instruction: found None, expected a text"),
+        ("alpaca_eval2", {"instruction": " \n"}, "found nothing asked, expected a text"),
+        ("mt_bench", MT | {"question_id": 7, "turns": ["a", ""]}, "found nothing asked"),
         ("arena_hard_v0.1", {"uid": "a", "prompt": "b"}, "without question_id, turns"),
         ("arena_hard_v0.1", V01 | {"turns": [{"text": "a"}]}, "turns: found .*expected texts"),
         ("arena_hard_v0.1", V01 | {"turns": []}, "turns: found .., expected texts, at least one"),

@@ -12,6 +12,7 @@ import pytest
 from tests.alpaca_sets import PROMPT, golden, instructions, questions, write_prompt, write_rows
 
 from inarch.errors import DataError, SettingsError
+from inarch.evaluate.alpaca import _index
 from inarch.evaluate.alpaca.files import read_annotations
 from inarch.evaluate.alpaca.judge import JUDGE, AlpacaBenchmark, AlpacaProtocol
 from inarch.evaluate.alpaca.length_control import LengthControlSettings
@@ -484,6 +485,20 @@ def fetched(tmp_path, eval_data) -> None:
     place = tmp_path / "cache/alpaca_eval2/df_gamed.csv"
     place.parent.mkdir(parents=True)
     place.write_bytes((eval_data / "alpaca_eval2/df_gamed.csv").read_bytes())
+
+
+@pytest.mark.parametrize("align", ["instruction", "position"])
+def test_gamed_rows_are_of_all_instructions(tmp_path, align, monkeypatch):
+    """Length control is found to fail before a judge is paid, not after."""
+    for at, row in enumerate(questions(3)):
+        key = _index._hash(row["instruction"])[: _index._DIGITS]
+        monkeypatch.setitem(_index._INDEX, key, 2 - at)
+    rows = "".join(f"0.5,{number},0.0,1.0\n" for number in (0, 1))
+    gamed = tmp_path / "gamed.csv"
+    gamed.write_text(f"preference,index,std_delta_len,instruction_difficulty\n{rows}")
+    missing = questions(3)[2 if align == "position" else 0]["instruction"]
+    with pytest.raises(DataError, match=f"gamed.csv: found no row of the instruction '{missing}'"):
+        opened(tmp_path, questions(3), gamed=str(gamed), align=align)
 
 
 def test_what_was_fetched_is_used_where_it_fits(tmp_path, eval_data, monkeypatch, caplog):

@@ -365,6 +365,33 @@ def test_judges_that_rule_on_different_prompts_have_no_agreement(
     assert json.loads((tmp_path / "judging.json").read_text()) == json.loads(json.dumps(told))
 
 
+def test_a_result_goes_with_its_last_verdict(tmp_path: Path) -> None:
+    """A judge of the same name rules on one model only; the others' results were another's."""
+
+    def say(body: dict[str, Any], before: int) -> Any:
+        text = body["messages"][0]["content"]
+        mute = body["model"] == "worse" and text.endswith("?") and "abc" in text
+        return "hm" if mute else prefers(longest)(body, before)
+
+    with serving(say) as fake:
+        for model, left in (("better", {"longer", "abc"}), ("worse", {"longer"})):
+            judges = tuple(
+                {"name": name, "endpoint": {"url": fake.url, "model": model}} for name in "ab"
+            )
+            judge.run(settings(fake, judges=judges), tmp_path)
+            for folder in ("a", "b", "all judges"):
+                assert {p.stem for p in (tmp_path / "results" / folder).iterdir()} == left
+
+
+def test_a_run_that_is_done_needs_no_server(tmp_path: Path) -> None:
+    with serving(prefers(longest)) as fake:
+        told = judge.run(settings(fake), tmp_path)
+        more = settings(fake, ["longer", "abc", "more"])
+    assert judge.run(settings(fake), tmp_path) == told
+    with pytest.raises(SettingsError, match="no connection"):
+        judge.run(more, tmp_path)
+
+
 def test_no_verdict_at_all_is_an_error_that_names_what_was_said(tmp_path: Path) -> None:
     with serving(prefers(lambda one, other: "who knows")) as fake:
         with pytest.raises(DataError, match="no judge gave a verdict; what they said is in"):
@@ -485,6 +512,14 @@ def test_a_plan_takes_time_by_the_question(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ({"models": ({"path": "x/a"}, {"path": "y/a"})}, "two are called a"),
         ({"models": ({"path": "x", "name": "a/b"},)}, "expected one that can name a file"),
+        (
+            {"models": ({"path": "x", "name": "a:b"}, {"path": "y", "name": "a-b"})},
+            "two are called a:b and a-b;",
+        ),
+        (
+            {"judges": ({"name": "all judges", "endpoint": {"url": "http://h/v1", "model": "j"}},)},
+            "a judge called all judges, which their mean is",
+        ),
         ({"models": ({"path": "x", "name": "null answer"},)}, "which the canary is"),
         ({"models": ({"path": "x", "answers": "y"},)}, "expected one of path, endpoint and ans"),
         ({"models": ({"name": "x", "answers": "y", "dtype": "bf16"},)}, "is for a model with a"),

@@ -25,7 +25,7 @@ def show_alpaca(found: "AlpacaScore") -> None:
     """Print a model's win rates."""
     rate, lc = found.rate, found.controlled
     table = _table(f"AlpacaEval 2: {found.model}", "win rate", "%", "standard error")
-    table.add_row("preference", f"{rate.win_rate:.2f}", f"{rate.standard_error:.2f}")
+    table.add_row("preference", f"{rate.win_rate:.2f}", _rating(found.numbers()["standard_error"]))
     table.add_row("discrete", f"{rate.discrete_win_rate:.2f}", "")
     if lc:
         table.add_row("length-controlled", f"{lc.win_rate:.2f}", f"{lc.standard_error:.2f}")

@@ -15,7 +15,7 @@ def show_judging(told: Mapping[str, Any]) -> None:
     for name, about in told["judges"].items():
         _scores(f"{name} ({about['model']})" if about["model"] != name else name, about)
         _trust(about)
-    if "together" in told:
+    if told.get("together"):
         _table("mean of all judges", told["together"])
     for pair in told.get("agreement", ()):
         output.print(

@@ -109,11 +109,11 @@ def differences(a: ProtocolRecord, b: ProtocolRecord) -> list[str]:
 def save_results(folder: Path, results: Sequence[Result]) -> None:
     """Write one file per model, named after it."""
     make_folder(folder)
-    names = Counter(_file_name(result.model) for result in results)
+    names = Counter(file_name(result.model) for result in results)
     for result in results:
-        if names[_file_name(result.model)] > 1:
+        if names[file_name(result.model)] > 1:
             raise DataError(
-                f"found several models that would be {folder}/{_file_name(result.model)}.json;"
+                f"found several models that would be {folder}/{file_name(result.model)}.json;"
                 " score them apart"
             )
         content = {
@@ -124,7 +124,7 @@ def save_results(folder: Path, results: Sequence[Result]) -> None:
             "summary": dict(result.summary),
             "made": dict(result.made),
         }
-        write_json(folder / f"{_file_name(result.model)}.json", content)
+        write_json(folder / f"{file_name(result.model)}.json", content)
 
 
 def load_result(path: Path) -> Result:
@@ -227,7 +227,7 @@ def _is_finite(number: object) -> bool:
     return abs(number) < _LARGEST
 
 
-def _file_name(model: str) -> str:
+def file_name(model: str) -> str:
     """Return a model's name without what leads to another folder."""
     name = "".join("-" if letter in "/\\:\0" else letter for letter in model)
     return name.strip(". ") or "model"

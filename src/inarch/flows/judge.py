@@ -23,22 +23,20 @@ from inarch.evaluate.judges.benchmark import Benchmark, Dialogues, JudgedModel
 from inarch.evaluate.judges.together import canary_of, commonest, mean_of_judges, order_effect
 from inarch.evaluate.mt_bench.judge import open_mt_bench
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol
-from inarch.evaluate.protocol import CANARY, Result, save_results
+from inarch.evaluate.protocol import CANARY, Result, file_name, save_results
 from inarch.flows._judge.asking import REPLIES, fitted, rule
 from inarch.flows._judge.candidates import answer
 from inarch.flows._judge.plan import judges_itself
 from inarch.flows._judge.plan import plan as plan_of
+from inarch.flows._judge.settings import TOGETHER, JudgeSettings, result_settings
 from inarch.flows._judge.settings import JudgeRun as JudgeRun
-from inarch.flows._judge.settings import JudgeSettings, result_settings
-from inarch.io.endpoints import check_reachable, spent
-from inarch.io.files import make_folder, write_json
+from inarch.io.endpoints import EndpointSettings, check_reachable, spent
+from inarch.io.files import make_folder, remove, write_json
 from inarch.io.runs import stage
 
 logger = logging.getLogger(__name__)
 
 JUDGING = "judging.json"
-TOGETHER = "all judges"
-"""Folder of the mean over judges."""
 CANARY_ANSWER = "Thank you for asking."
 
 _BENCHMARKS: Mapping[type, Callable[[Any], Benchmark]] = {
@@ -71,8 +69,8 @@ def run(settings: JudgeRun, out: Path) -> Told:
     benchmark = open_benchmark(settings)
     for warning in judges_itself(settings):
         logger.warning(warning)
-    for endpoint in (one.endpoint for who in (settings.judges, settings.models) for one in who):
-        if endpoint is not None:
+    for folder, endpoint in _asked(settings, out).items():
+        if not folder.exists():  # else all that it was to say may be there
             check_reachable(endpoint)
     with stage(out, "judge", result_settings(settings), benchmark.inputs):
         fits = {
@@ -85,12 +83,12 @@ def run(settings: JudgeRun, out: Path) -> Told:
         for judge in settings.judges:
             judged = _judged(fits[judge.name], judge, answered, out)
             results[judge.name] = _results(fits[judge.name], judged, told["answers"])
-            save_results(out / "results" / judge.name, list(results[judge.name].values()))
+            _save(out / "results" / judge.name, results[judge.name], list(answered))
             told["judges"][judge.name] = _about(judge, judged, results[judge.name], out)
             scored = [one for one in judged if one.model in results[judge.name].keys() - {CANARY}]
             if scored:
                 told["judges"][judge.name] |= fits[judge.name].together(scored)
-        told |= _together(results, out)
+        told |= _together(results, list(answered), out)
         write_json(out / JUDGING, told)
     if not any(results.values()):
         raise DataError(
@@ -98,6 +96,13 @@ def run(settings: JudgeRun, out: Path) -> Told:
             " does what it is asked"
         )
     return told
+
+
+def _asked(settings: JudgeRun, out: Path) -> dict[Path, EndpointSettings]:
+    """Return the endpoints by the folder of what they say."""
+    judges = {out / "judgments" / judge.name: judge.endpoint for judge in settings.judges}
+    models = {out / "answers" / m.name: m.endpoint for m in settings.models if m.endpoint}
+    return judges | models
 
 
 def open_benchmark(settings: JudgeRun) -> Benchmark:
@@ -176,6 +181,14 @@ def _results(
     return found
 
 
+def _save(folder: Path, results: Mapping[str, Result], models: Sequence[str]) -> None:
+    """Write results by model; what an earlier run wrote of a model that has none now goes."""
+    save_results(folder, list(results.values()))
+    for model in models:
+        if model not in results:
+            remove(folder / f"{file_name(model)}.json")
+
+
 def _about(
     judge: JudgeSettings, judged: Sequence[JudgedModel], results: Mapping[str, Result], out: Path
 ) -> Told:
@@ -215,19 +228,24 @@ def _counts(judged: JudgedModel, result: Result | None) -> Told:
     }
 
 
-def _together(results: Mapping[str, Mapping[str, Result]], out: Path) -> Told:
+def _together(
+    results: Mapping[str, Mapping[str, Result]], models: Sequence[str], out: Path
+) -> Told:
     """Return what several judges say together, after their mean is written."""
-    shared = [m for m in next(iter(results.values())) if all(m in own for own in results.values())]
-    if len(results) < 2 or not shared:
+    if len(results) < 2:
         return {}
+    shared = [model for model in models if all(model in own for own in results.values())]
     by_model = {m: {judge: own[m] for judge, own in results.items()} for m in shared}
-    means = [mean for mean in map(mean_of_judges, by_model.values()) if mean is not None]
-    save_results(out / "results" / TOGETHER, means)
-    models = [model for model in shared if model != CANARY] or shared
+    found_by = {model: mean_of_judges(own) for model, own in by_model.items()}
+    means = {model: mean for model, mean in found_by.items() if mean is not None}
+    _save(out / "results" / TOGETHER, means, models)
+    if not shared:
+        return {}
+    told = [model for model in shared if model != CANARY] or shared
     agreements = []
     for a, b in combinations(results, 2):
-        both = [(results[a][model], results[b][model]) for model in models]
+        both = [(results[a][model], results[b][model]) for model in told]
         both = [pair for pair in both if share_prompts(*pair)]
         if both:
             agreements.append({"a": a, "b": b} | pooled_agreement(both)._asdict())
-    return {"together": {m.model: dict(m.summary) for m in means}, "agreement": agreements}
+    return {"together": {m.model: dict(m.summary) for m in means.values()}, "agreement": agreements}

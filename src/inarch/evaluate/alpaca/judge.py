@@ -300,7 +300,14 @@ def _gamed(
         logger.info("no length control: %s", why)
         return None
     found = official.find(GAMED, settings.gamed)
-    read_gamed(found.path)
+    known = read_gamed(found.path).difficulty_of
+    by_place = settings.align == "position"
+    for place, question in enumerate(questions):
+        if (place if by_place else index_of(question.id)) not in known:
+            raise DataError(
+                f"{found.path}: found no row of the instruction {question.id!r:.80}; expected the"
+                " official df_gamed.csv, or one with a row of each instruction"
+            )
     if baseline != BASELINE:
         logger.warning("length control knows %s, and is told of %s", BASELINE, baseline)
     return found

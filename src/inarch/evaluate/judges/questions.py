@@ -43,7 +43,7 @@ def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]
         benchmark: Whose shape it is.
 
     Raises:
-        DataError: It is something else, or has a question twice; the row is named.
+        DataError: It is something else, or has a question twice or an empty one; the row is named.
     """
     rows = read_rows(path)
     shaped = {"alpaca_eval2": with_instruction, "arena_hard_v0.1": _with_turns}.get(benchmark)
@@ -53,6 +53,8 @@ def read_questions(path: Path, benchmark: BenchmarkName) -> tuple[Question, ...]
     questions = tuple(make(row) for row in rows)
     first: dict[str, str] = {}
     for row, question in zip(rows, questions, strict=True):
+        if not all(turn.strip() for turn in question.turns):
+            raise DataError(f"{row.where}: found nothing asked, expected a text; remove the row")
         if question.id in first:
             raise DataError(
                 f"{row.where}: found the question {question.id!r:.80}, which {first[question.id]}"

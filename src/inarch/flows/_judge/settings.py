@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, mode
 from inarch.evaluate.alpaca.judge import AlpacaProtocol
 from inarch.evaluate.arena.settings import ArenaV01Protocol, ArenaV2Protocol
 from inarch.evaluate.mt_bench.settings import MtBenchProtocol
-from inarch.evaluate.protocol import CANARY
+from inarch.evaluate.protocol import CANARY, file_name
 from inarch.io.answers import AnswererSettings, named
 from inarch.io.endpoints import EndpointSettings
 from inarch.io.sampling import SamplingSettings
@@ -18,6 +18,9 @@ Protocol = Annotated[
     Field(discriminator="name"),
 ]
 """Told apart by the name."""
+
+TOGETHER = "all judges"
+"""What reports call the mean over judges."""
 
 
 class CandidateSettings(AnswererSettings):
@@ -79,15 +82,21 @@ class JudgeRun(Settings):
     def _no_contradictions(self) -> Self:
         for who in (self.models, self.judges):
             names = [one.name for one in who]
-            twice = sorted({name for name in names if names.count(name) > 1})
+            files = [file_name(name) for name in names]
+            twice = [name for name, file in zip(names, files, strict=True) if files.count(file) > 1]
             odd = [name for name in names if not name or "/" in name or name.startswith(".")]
             if twice:
-                raise ValueError(f"two are called {twice[0]}; give one of them another name")
+                known = " and ".join(dict.fromkeys(twice))
+                raise ValueError(f"two are called {known}; give one of them another name")
             if odd:
                 raise ValueError(f"found the name {odd[0]!r}, expected one that can name a file")
         if CANARY in [model.name for model in self.models]:
             raise ValueError(
                 f"found a model called {CANARY}, which the canary is; name it otherwise"
+            )
+        if TOGETHER in [judge.name for judge in self.judges]:
+            raise ValueError(
+                f"found a judge called {TOGETHER}, which their mean is; name it otherwise"
             )
         if self.sampling is not None and all(model.answers for model in self.models):
             raise ValueError("sampling has no effect on answers that are there; leave it out")
