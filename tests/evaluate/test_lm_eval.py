@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,7 +201,21 @@ def test_multiple_choice(pair, folder):
     assert [row.score for row in kept["questions/acc"].scores] == [row.acc for row in ours]
     (shown,) = rows(theirs)
     assert (shown["task"], shown["n"]) == ("questions", 40)
-    assert shown["acc"] == pytest.approx(sum(row.acc for row in ours) / 40)
+    share = sum(row.acc for row in ours) / 40
+    assert shown["acc"] == pytest.approx(share)
+    assert shown["acc_stderr"] == pytest.approx((share * (1 - share) / 39) ** 0.5)
+
+
+def test_what_lm_eval_prints_is_not_among_our_json(pair, capsys):
+    made = object.__new__(Harness)
+    made.__dict__ |= {
+        "_lm_eval": SimpleNamespace(simple_evaluate=lambda **_: sys.stdout.write("drawing") and {}),
+        "_settings": HarnessSettings(window=WINDOW),
+        "_manager": None,
+        "_tasks": {"t": None},
+    }
+    made.run(*pair, "t")
+    assert capsys.readouterr().out == ""
 
 
 def test_written_answers(pair, folder):

@@ -6,7 +6,9 @@ Its global seeding is switched off, and so is its cache, whose key does not name
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 from inarch.errors import DataError, MissingExtra, SettingsError
@@ -14,6 +16,9 @@ from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 from inarch.settings import nearest
 
 logger = logging.getLogger(__name__)
+
+_ERROR_DRAWS = 1000
+"""For standard errors that have no formula; without any, lm-eval gives none that have one."""
 
 
 class HarnessSettings(NamedTuple):
@@ -79,19 +84,21 @@ class Harness:
             max_length=self._settings.window,
             device=str(model.device),
         )
-        return self._lm_eval.simple_evaluate(
-            model=lm,
-            tasks=[self._tasks[task]],
-            apply_chat_template=self._settings.chat,
-            num_fewshot=self._settings.num_fewshot,
-            limit=self._settings.limit,
-            task_manager=self._manager,
-            log_samples=True,
-            bootstrap_iters=0,
-            random_seed=None,
-            numpy_random_seed=None,
-            torch_random_seed=None,
-        )
+        with redirect_stdout(sys.stderr):  # where it prints what it draws, beside our JSON
+            found: Mapping[str, Any] = self._lm_eval.simple_evaluate(
+                model=lm,
+                tasks=[self._tasks[task]],
+                apply_chat_template=self._settings.chat,
+                num_fewshot=self._settings.num_fewshot,
+                limit=self._settings.limit,
+                task_manager=self._manager,
+                log_samples=True,
+                bootstrap_iters=_ERROR_DRAWS,
+                random_seed=None,
+                numpy_random_seed=None,
+                torch_random_seed=None,
+            )
+        return found
 
 
 def rows(found: Mapping[str, Any]) -> Iterator[dict[str, object]]:
