@@ -229,8 +229,15 @@ def test_arena_with_style(arena, inarch_says, tmp_path):
     code, printed, _ = inarch_says(*given, "--control", "length")
     assert code == 0
     assert "style, per standard deviation: length " in printed
-    found = json.loads(inarch_says(*given, "--control", "length", "--json")[1])
+    kept = (*given, "--control", "length", "--out", tmp_path / "r", "--json")
+    found = json.loads(inarch_says(*kept)[1])
     assert found["m"]["score"] != 75
+    made = json.loads((tmp_path / "r/m.json").read_text())["made"]
+    assert made["settings"]["control"] == "length"
+    assert {name: told.split()[0] for name, told in made["files"].items()} == {
+        "battles": "battles.jsonl",
+        "style": "s.csv",
+    }
     for flags in (given, [*given[:4], "--control", "style"]):
         code, _, said = inarch_says(*flags)
         assert code == 2
@@ -259,6 +266,22 @@ def test_arena_of_one_category(inarch_says, tmp_path):
     code, _, said = inarch_says(*given, "maths")
     assert code == 2
     assert "found the categories hard_prompt, creative_writing, not 'maths'" in said
+
+
+def test_arena_by_the_rules_of_either_version(inarch_says, tmp_path):
+    # Won, and no verdict; lost twice. v2 leaves the first pair out.
+    labels = {"q": ("B>A", None), "r": ("A>B", "B>A")}
+    rows = [
+        {"uid": uid, "model": "m", "games": [{"score": label, "judgment": ""} for label in two]}
+        for uid, two in labels.items()
+    ]
+    path = tmp_path / "j.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("evaluate", "arena", "--battles", path)
+    for flags, score, counts in (((), "0.00", "1 2"), (("--protocol", "v0.1"), "33.33", "2 1")):
+        printed = inarch_says(*given, *flags)[1]
+        [line] = [line.split() for line in printed.splitlines() if line.startswith(" m ")]
+        assert (line[1], " ".join(line[-2:])) == (score, counts)
 
 
 def test_arena_without_categories(arena, inarch_says):
@@ -334,7 +357,8 @@ def test_mtbench(inarch_says, tmp_path):
     assert record["references"] == "0125"
     printed = inarch_says("evaluate", "mtbench", "--judgments", path)[1]
     assert "reasoning" in printed
-    assert "5.00" in printed
+    [line] = [line.split() for line in printed.splitlines() if line.startswith(" m ")]
+    assert (line[1:4], line[-2:]) == (["5.50", "4.00", "5.00"], ["3", "0"])
 
 
 def test_mtbench_shows_whole_names_best_first(inarch_says, tmp_path):
@@ -375,8 +399,9 @@ def test_mtbench_in_pairs(inarch_says, tmp_path):
     # 15 of 20 questions won in both orders
     assert {m: row["win_rate_adjusted"] for m, row in found.items()} == {"m": 0.875, "n": 0.875}
     assert (found["m"]["consistent_frac"], found["m"]["win"]) == (0.75, 30)
-    code, printed, _ = inarch_says(*given, "--out", tmp_path / "r")
+    code, printed, _ = inarch_says(*given, "--out", tmp_path / "r", "--references", "0125")
     assert code == 0
+    assert json.loads((tmp_path / "r/m.json").read_text())["protocol"]["references"] == "0125"
     assert "% of turns won against all others" in printed
     assert "in 75.0 % of 80 turns; being shown first is worth +18.8 points" in printed
     code, printed, _ = inarch_says(
