@@ -72,9 +72,14 @@ def test_likelihood_and_what_compares(world, tmp_path, inarch_says):
     code, _, told = compared("nats_per_token", "a", "c")
     assert code == 2
     assert "different tokens" in told
-    code, _, told = inarch_says("evaluate", "likelihood", *a, *c, *text, "--joined", "--window", 8)
+    joined = ("evaluate", "likelihood", *text, "--joined", "--window", 8, "--out", tmp_path / "j")
+    code, _, told = inarch_says(*joined, *a, *c)
     assert code == 2
     assert "per token only" in told
+    assert not (tmp_path / "j").exists()  # refused before a model is scored
+    code, printed, _ = inarch_says(*joined, *a, *b, "--json")
+    assert code == 0
+    assert all(json.loads(line)["token_perplexity"] for line in printed.splitlines())
     code, printed, _ = inarch_says("evaluate", "likelihood", *a, *text, "--stride", 4)
     assert code == 0
     assert "stride 4" in printed

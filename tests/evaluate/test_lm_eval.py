@@ -206,6 +206,12 @@ def test_multiple_choice(pair, folder):
     assert shown["acc_stderr"] == pytest.approx((share * (1 - share) / 39) ** 0.5)
 
 
+def test_a_number_that_is_not_there_is_null():
+    found = {"results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": "N/A"}}}
+    (row,) = rows(found)
+    assert row == {"task": "t", "kind": "lm_eval", "acc": 0.5, "acc_stderr": None, "n": None}
+
+
 def test_what_lm_eval_prints_is_not_among_our_json(pair, capsys):
     made = object.__new__(Harness)
     made.__dict__ |= {

@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoConfig
 
 from inarch.errors import SettingsError
-from inarch.evaluate.lm._texts import read_texts
+from inarch.evaluate.lm._texts import Text, digest_tokens, encode, join_texts, read_texts
 from inarch.evaluate.lm.likelihood import (
     DEFAULT_WINDOW,
     Likelihood,
@@ -81,6 +81,8 @@ def run(
         logger.warning("%s: left out: %s", text, _counts(skipped))
     settings = settings.model_copy(update={"window": _window(models, settings)})
     check(settings)
+    if settings.joined and len(models) > 1:
+        _check_tokens(models, texts)
     found: dict[str, Likelihood] = {}
     for name, path in zip(names_of(models), models, strict=True):
 
@@ -91,7 +93,6 @@ def run(
             return one._replace(num_skipped=skips, made=made_with(model, {"text": text}))
 
         found[name] = score() if out is None else _kept(score, settings, (name, path, text), out)
-        _check_tokens(found, settings)
         data = f"{text.name} {digest_file(text)}"
         for unit, result in found[name].results(name, data).items():
             if out is not None:
@@ -157,8 +158,11 @@ def made_with(model: Any, files: Mapping[str, Path | None], **more: object) -> d
     )
 
 
-def _check_tokens(found: dict[str, Likelihood], settings: LikelihoodRun) -> None:
-    if settings.joined and len({one.tokens for one in found.values()}) > 1:
+def _check_tokens(models: Sequence[str], texts: Sequence[Text]) -> None:
+    """Refuse models that score different tokens, before any of them does."""
+    joined = join_texts(texts)
+    tokenizers = (load_tokenizer(path).hf for path in models)
+    if len({digest_tokens(hf, encode(hf, [joined])) for hf in tokenizers}) > 1:
         raise SettingsError(
             f"joined texts give perplexity per token only, but {OTHER_TOKENS}, without --joined"
         )

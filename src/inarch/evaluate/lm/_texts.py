@@ -82,6 +82,11 @@ def _text(where: str, row: Any) -> Text:
     return Text(where, row["text"], original, str(row.get("domain") or ""))
 
 
+def join_texts(texts: Sequence[Text]) -> str:
+    """Return texts as one, with blank lines between."""
+    return "\n\n".join(text.text for text in texts)
+
+
 def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 

@@ -106,7 +106,7 @@ def rows(found: Mapping[str, Any]) -> Iterator[dict[str, object]]:
     counts = found.get("n-samples", {})
     for task, numbers in found["results"].items():
         values = {
-            name.removesuffix(",none"): value
+            name.removesuffix(",none"): None if value == "N/A" else value
             for name, value in numbers.items()
             if name not in ("alias", "name", "sample_len", "sample_count")
         }

@@ -28,7 +28,7 @@ from inarch.align._layout import Sequences
 from inarch.errors import DataError, SettingsError
 from inarch.evaluate.lm import _windows as windows
 from inarch.evaluate.lm._sums import summed_logps
-from inarch.evaluate.lm._texts import Ids, Text, digest_tokens, encode, prefix_id
+from inarch.evaluate.lm._texts import Ids, Text, digest_tokens, encode, join_texts, prefix_id
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result
 from inarch.io.progress import track
 from inarch.settings import Settings
@@ -263,7 +263,7 @@ def _joined(
     hf: Any, texts: Sequence[Text], settings: LikelihoodSettings
 ) -> tuple[list[Ids], list[list[windows.Window]], str]:
     """Return all texts as one stream of tokens, and its windows."""
-    with_specials = encode(hf, ["\n\n".join(text.text for text in texts)])
+    with_specials = encode(hf, [join_texts(texts)])
     num_tokens, window = len(with_specials[0]), settings.window or DEFAULT_WINDOW
     if settings.stride == "chunked":
         cut = windows.chunks(num_tokens, window)
