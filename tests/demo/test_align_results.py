@@ -1,9 +1,17 @@
 """What the demo says about its aligned models, worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
-from inarch.demo.align_results import as_json, findings
+from inarch.demo import aligns, evolves
+from inarch.demo.align_results import add, as_json, findings
 from inarch.demo.aligns import WAYS, Aligned
+from inarch.demo.experiment import Size, questions
+from inarch.demo.results import Results
+from inarch.demo.world import Task
+
+SIZE = Size((), num_test=2, aligned=True)
 
 
 def model(name: str, *shares: float, lower: float = 0.0) -> Aligned:
@@ -32,6 +40,31 @@ def test_scores_are_means_over_skills_seed_by_seed() -> None:
     ]
     assert told["labels"]["target"] == "target before"
     assert told["labels"].keys() - told["num_steps"].keys() == {"target"}
+    assert told["num_steps"]["seft"] == told["num_steps"]["self_sft"]  # the reviser's stand apart
+
+
+def test_every_seed_is_told_from_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {7: Path("seven"), 8: Path("eight")}
+    shares = {"seven": 0.25, "eight": 0.75}
+
+    def results(folder: Path, tasks: list[Task]) -> list[Aligned]:
+        assert tasks == questions(7 if folder.name == "seven" else 8, SIZE)
+        names = ("target", *WAYS)
+        return [model(name, *3 * [shares[folder.name] + i / 100]) for i, name in enumerate(names)]
+
+    monkeypatch.setattr(aligns, "results", results)
+    monkeypatch.setattr(aligns, "statistics_of", lambda folder: {"rows": folder.name})
+    monkeypatch.setattr(evolves, "rounds_of", lambda folder: [folder.name])
+    added = add(Results((7, 8), (), ("before",), {"epochs": 3}), folders, SIZE)
+    told = added.facts["aligned"]
+    assert added.facts["epochs"] == 3
+    assert told["build"] == {7: {"rows": "seven"}, 8: {"rows": "eight"}}
+    assert told["rounds"] == {7: ["seven"], 8: ["eight"]}
+    assert told["piece_frac"]["target"] == pytest.approx((0.25, 0.75))
+    assert added.findings[:2] == (
+        "before",
+        "Target-SFT better in every seed than target before: +1.0 on average; +1.0, +1.0 points.",
+    )
 
 
 def test_wrpo_is_judged_against_its_start_and_its_peers() -> None:

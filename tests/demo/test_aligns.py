@@ -6,7 +6,9 @@ The real reward would find nothing right in answers of untrained models.
 import fcntl
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +17,8 @@ from inarch.demo.experiment import Size, fused, questions, taught, tokenizer_fol
 from inarch.demo.models import SOURCES, TARGET
 from inarch.demo.run import Job, _do, _jobs
 from inarch.demo.scores import reward
-from inarch.demo.world import SKILLS
+from inarch.demo.world import SKILLS, draw_task, make_world
+from inarch.io.files import digest_folder
 from inarch.io.models import new_model
 from inarch.io.runs import LOCK
 from inarch.io.tokenizers import load_tokenizer
@@ -88,8 +91,13 @@ def test_all_go_on_from_the_first_stage_with_the_same_rows_for_as_many_steps(see
         assert settings["model"]["path"] == str(home / "target_sft/sft/model")
         assert settings["data"]["path"] == str(home / "target_sft/triples.jsonl")
         assert settings["method"]["name"] == name
+        assert settings["train"]["lr"] == aligns.WAYS[name].lr
         assert lines(home / name / "metrics.jsonl")[-1]["step"] == STEPS
     build = manifest(home / "target_sft")["settings"]
+    assert manifest(home / "target_sft/sft")["settings"]["train"]["lr"] == 1e-3
+    for row in lines(home / "target_sft/candidates.jsonl"):
+        numbers = Counter(answer["model"] for answer in row["answers"])
+        assert set(numbers.values()) == {aligns.NUM_SAMPLES}
     assert build["target"]["path"] == str(taught(TARGET.name, seed))
     assert [source["name"] for source in build["sources"]] == [s.name for s in SOURCES]
 
@@ -115,6 +123,9 @@ def test_seft_and_its_control_differ_in_the_reviser_alone(seed: Path) -> None:
     mine, control = (manifest(home / name)["settings"] for name in ("seft", "self_sft"))
     assert (mine.pop("control"), control.pop("control")) == (None, "self_sft")
     assert mine == control
+    # The steps of a way are those of all its rounds.
+    assert mine["train"]["max_steps"] == STEPS // evolves.NUM_ROUNDS
+    assert mine["train"]["lr"] == aligns.WAYS["seft"].lr
     assert mine["policy"]["path"] == str(home / "target_sft/sft/model")
     assert mine["revisers"]["external"]["model"]["path"] == str(seed / "fused/fusellm-0.5/model")
     first = [lines(home / name / "round-1/answers.jsonl") for name in ("seft", "self_sft")]
@@ -133,6 +144,12 @@ def test_the_reviser_learns_from_the_triples_prompts_and_nothing_it_is_asked(see
     fresh = {row["prompt"] for row in lines(home / "lessons" / "fresh.jsonl")}
     assert fresh
     corpus = {row["prompt"] for row in lines(home / "data" / "prompts.jsonl")}
+    world, rng = make_world(SEED), Random(0)
+    drawn = [draw_task(world, skill, rng) for skill in SKILLS for _ in range(3000)]
+    right = {task.prompt: task.answer for task in drawn}
+    shared = [row for row in lines(home / "lessons/fresh.jsonl") if row["prompt"] in right]
+    assert shared
+    assert all(row["answer"] == right[row["prompt"]] for row in shared)
     assert not fresh & (corpus | {task.prompt for task in questions(SEED, Size((), num_test=100))})
 
 
@@ -150,6 +167,11 @@ def test_the_scores_of_all_are_kept(seed: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(aligns, "ask", None)
     found = aligns.results(seed, tasks)
     assert [row.name for row in found] == ["target", *aligns.WAYS]
+    asked = {row.name: manifest(seed / "aligned/scores" / row.name)["inputs"] for row in found}
+    folders = {"target": taught("target", seed)} | {n: aligns.made(n, seed) for n in aligns.WAYS}
+    assert {name: own["model"] for name, own in asked.items()} == {
+        name: digest_folder(folder) for name, folder in folders.items()
+    }
     assert aligns.statistics_of(seed)["rows"] == len(
         lines(seed / "aligned" / "target_sft" / "triples.jsonl")
     )

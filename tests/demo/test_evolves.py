@@ -26,6 +26,9 @@ def test_the_best_of_a_source_stands_before_the_targets_own() -> None:
         "answers": [" a, c", " x, c", " a, c"],
         "scores": [1.0, 0.5, 1.0],
     }
+    # Even where the target's own is better than that of any source.
+    row["answers"] = [answer("target", "a, b", 1.0), answer("facts", "a, x", 0.5)]
+    assert evolves._ranked(row)["answers"] == [" a, x", " a, b"]
 
 
 def revision(prompt: str, original: str, label: int | None) -> dict:

@@ -1,5 +1,7 @@
 """The demo's page on aligned models: what each way brought, beside where it began."""
 
+import re
+
 import pytest
 from tests.report.conftest import SEEDS, SKILLS
 
@@ -59,7 +61,7 @@ def aligned(results):
             "dpo": 30,
             "sft": 31,
             "seft": 60,
-            "self_sft": 60,
+            "self_sft": 61,
         },
         "num_reviser_steps": 410,
         "num_samples": 4,
@@ -167,6 +169,13 @@ def test_both_plots_tell_their_means(demo, aligned, page):
         "Target-SFT 35, Target-SFT + WRPO 39, Target-SFT + DPO 31, Target-SFT + more SFT 49, "
         "Target-SFT + SEFT 37, Target-SFT + its own answers 31",
     ]
+
+
+def test_the_plots_stress_wrpo(demo, aligned, page):
+    found = page(demo(aligned))
+    for title in ("Most probable answers", "Sampled answers"):
+        (svg,) = re.findall(rf"<figcaption>{title}.*?</figcaption>(<svg .*?</svg>)", found.html)
+        assert re.findall(r'class="strong">([^<]*)</text>', svg) == ["Target-SFT + WRPO"]
 
 
 def test_one_seed_shows_little(demo, aligned, page):

@@ -95,6 +95,7 @@ def test_the_leaderboard_by_hand(evaluated, page):
     ends = [(e.get("x1"), e.get("x2")) for e in svg.iter("line") if "interval" in e.get("class")]
     assert ends[1] == ("20", "206.7")  # 6 + .3 * 46.67, 6 + 4.3 * 46.67
     assert found.labels[0].startswith("Rating, with 95 % intervals. b 7.00, 6.00 to 8.00; a 4.00")
+    assert "widened" not in found.text  # it is one comparison
     assert "each other, prompt by prompt. a +3.00, 0.00 to +6.00" in found.labels[1]
 
 
@@ -109,6 +110,7 @@ def test_what_is_told_apart(evaluated, page):
     gap = compare(rows[0], rows[2], CompareSettings(candidates=2)).whole
     told = f"last +{gap.difference:.2f}, +{gap.lower:.2f} to +{gap.upper:.2f}"
     assert told in found.labels[1]
+    assert "Their intervals are widened to hold for all 2 at once." in found.text
 
 
 def test_losses_are_best_when_low(evaluated, page):
@@ -254,6 +256,8 @@ def test_many_models_are_not_all_drawn(evaluated, page):
     found = page(evaluated(x=[ratings(f"m{i}", i % 9 + 1, 5) for i in range(14)]))
     assert len([label for label in found.labels if "by category" in label]) == 12
     assert "2 models are in the table only." in found.text
+    # 14 models have 1, 2, ... 9 in turn: the two that have 1 are left out.
+    assert not [label for label in found.labels if label.startswith(("m0, ", "m9, "))]
 
 
 def test_scores_over_lengths(evaluated, page):
@@ -333,6 +337,7 @@ def test_style_held_equal(evaluated, page):
     ]  # fmt: skip
     found = page(evaluated(x=rows[:1]))
     assert found.row("Scores", "m")[2] == "37.1 (33.1 to 41.4), style"
+    assert "The baseline itself gets 50." in found.text
     assert "style held equal, %" in found.tables["Scores: battles won"][0]
     assert "Scores and lengths" not in found.text
     assert "style held equal, %" not in page(evaluated(x=rows[1:])).html
@@ -404,7 +409,12 @@ def test_agreement_of_judges(evaluated, page):
     single = agreement(a[1], b[1])
     assert row[0] == "120"
     assert row[1] == f"{100 * (60 + single.agree_frac * 60) / 120:.1f}%"
+    by_judge = [np.array([s.score for r in rows for s in r.scores]) for rows in (a, b)]
+    assert row[4] == f"{np.corrcoef(*by_judge)[0, 1]:.2f}"
+    assert row[5] == f"{np.abs(by_judge[0] - by_judge[1]).mean():.2f}"
     by_model = "Agreement of judges, by model"
+    between = f"{single.kappa_lower:.2f} to {single.kappa_upper:.2f}".replace("-", "−")
+    assert found.tables[by_model][2][4] == between
     assert found.tables[by_model][1][:4] == ["m: judge and other", "60", "100.0%", "1.00"]
     assert found.tables[by_model][2][3] == f"{single.kappa:.2f}".replace("-", "−")
     svg = figure(found, "AlpacaEval 2: judge (rows) and other (columns)")
@@ -469,6 +479,9 @@ def test_what_a_run_notes_of_its_judges(evaluated, page):
     (folder / "judging.json").write_text(json.dumps(about))
     row = page(folder).row("What is known", "one")
     assert row[:5] == ["judge-2026", "40", "3", "50.0%", "+50.0"]  # .75 - .25
+    lower, upper = (100 * about["judges"]["one"]["order"][key] for key in ("lower", "upper"))
+    assert lower < upper
+    assert row[5] == f"{lower:.1f} to +{upper:.1f}"
     assert row[6:] == ["12.3 (50.0)", "40", "0.25"]
     effect = position_effect(np.array([1.0, 0.5, 0.25]), np.array([True, True, False]))
     about = told(order=effect._asdict(), spent=Spent(4, 9, 4, None)._asdict())
