@@ -11,7 +11,7 @@ def score(number: float) -> dict[str, Any]:
 
 def told(summary: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
     spent = {"num_replies": 14, "num_prompt_tokens": 1400, "num_answer_tokens": 70, "cost": None}
-    row = {"summary": summary, "n_cases": 14, "n_invalid": 2}
+    row = {"summary": summary, "n_cases": 14, "n_invalid": 2, "n_failed": 0}
     about = {"model": "wise-1", "spent": spent, "order": None, "models": {"own": row}}
     return {"judges": {"wise": about | more}}
 

@@ -257,7 +257,7 @@ def test_no_verdict_at_all(tmp_path):
         assert len(path.read_text().splitlines()) == 3
         with pytest.raises(DataError) as caught:
             benchmark.result(judged)
-        assert "found no verdict that counts in 6 games, mostly for no label" in str(
+        assert "found no verdict that counts in 6 games, most often: no label" in str(
             caught.value
         )
         said = " ".join(["as a model I cannot"] * (2 if name == V01 else 1))

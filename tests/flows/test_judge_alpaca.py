@@ -97,6 +97,14 @@ def test_a_judge_that_likes_the_first_answer(tmp_path):
     effect = drawn["judges"]["j"]["order"]
     assert (effect["n_first"], effect["n_second"]) == (3, 3)
     assert (effect["first"], effect["second"]) == pytest.approx((0.8, 0.2))
+    texts, kept = (
+        sorted((row["instruction"], row["output"]) for row in json.loads(path.read_text()))
+        for path in (
+            tmp_path / "outputs.json",
+            tmp_path / "two/judgments/j/model_answer/cand.json",
+        )
+    )
+    assert kept == texts
     result = load_result(tmp_path / "two/results/j/cand.json")
     assert [row.score for row in result.scores] == pytest.approx([50] * 6)
     assert result.summary["standard_error"] == pytest.approx(0)

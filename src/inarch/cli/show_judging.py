@@ -95,6 +95,9 @@ def _trust(about: Mapping[str, Any]) -> None:
         lines.append(f"being shown first changes a model's chance by {bias} ({bounds})")
     if order is not None and "consistent_frac" in order:
         lines.append(f"both orders name the same winner in {percent(order['consistent_frac'])}")
+    failed = sum(row["n_failed"] for row in about["models"].values())
+    if failed:
+        lines.append(f"{failed:,} cases got no reply; the same command asks for them again")
     if canary is not None:
         verdict = ", so this judge is not to be trusted" if canary["sings"] else ""
         lines.append(

@@ -224,8 +224,17 @@ def _counts(judged: JudgedModel, result: Result | None) -> Told:
         "n_cases": len(judged.cases),
         "n_asked": sum(bool(replies) for replies in judged.replies),
         "n_invalid": judged.num_invalid,
+        "n_failed": _num_failed(judged),
         "failures": failures,
     }
+
+
+def _num_failed(judged: JudgedModel) -> int:
+    """Return how many cases the endpoint gave no reply to, which the next run asks again."""
+    return sum(
+        not replies and case.ruling is None
+        for case, replies in zip(judged.cases, judged.replies, strict=True)
+    )
 
 
 def _together(

@@ -30,7 +30,12 @@ from inarch.evaluate.alpaca.preferences import ANNOTATOR, BASELINE, is_swapped, 
 from inarch.evaluate.alpaca.rulings import annotate, judge_names
 from inarch.evaluate.alpaca.score import GAMED, score_judged
 from inarch.evaluate.judges import official
-from inarch.evaluate.judges.answers import answering_model, read_model_answers
+from inarch.evaluate.judges.answers import (
+    FOLDER,
+    answering_model,
+    read_model_answers,
+    write_model_answers,
+)
 from inarch.evaluate.judges.benchmark import (
     Benchmark,
     Case,
@@ -158,9 +163,13 @@ class AlpacaBenchmark(Benchmark):
         return Ruling(math.nan, words=reply.text, failure=f"{what} {seen}, and neither m nor M")
 
     def save(self, path: Path, judged: JudgedModel) -> Path:
-        """Write an ``annotations.json``; instructions without an answer are not in it."""
-        make_folder(path.parent)
+        """Write an ``annotations.json``, and the answers into ``model_answer`` beside it.
+
+        Instructions without an answer are in neither.
+        """
         file = path.with_name(f"{path.name}.json")
+        answers = make_folder(path.parent / FOLDER) / file.name
+        write_model_answers(answers, self.name, judged.model, self.questions, judged.dialogues)
         write_annotations(file, annotate(self._annotator(judged), self.questions, judged))
         return file
 

@@ -292,7 +292,7 @@ def _no_verdict(judged: JudgedModel) -> str:
     said = f"; one ends with {shown!r}" if shown else ""
     [(reason, number)] = failures.most_common(1)
     return (
-        f"found no verdict that counts in {len(judged.cases)} games, mostly for"
+        f"found no verdict that counts in {len(judged.cases)} games, most often:"
         f" {reason} ({number}){said}; expected a label such as [[A>B]]: take a judge that does what"
         " it is asked"
     )
