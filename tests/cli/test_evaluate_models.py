@@ -142,6 +142,24 @@ def test_tasks_of_files(world, tmp_path, inarch_says):
     assert f"{found['lower']:+.4f} to {found['upper']:+.4f}" in printed
 
 
+def test_what_decides_a_score_is_kept_with_it(world, tmp_path, inarch_says):
+    from inarch.io.files import digest_file
+
+    examples, task = tmp_path / "shown.jsonl", tmp_path / "shot.yaml"
+    examples.write_text(json.dumps({"q": "x", "options": ["y", "z"], "label": 0, "kind": "k"}))
+    shown = f"fewshot: {{num: 1, data: {examples}}}\n"
+    task.write_text((world / "pick.yaml").read_text() + shown)
+    given = ("evaluate", "tasks", "--model", world / "a", "--tasks", task, "--out", tmp_path / "o")
+    code, _, told = inarch_says(*given, "--set", "window=20")
+    assert code == 0, told
+    record = json.loads((tmp_path / "o/shot/acc/a.json").read_text())["protocol"]
+    assert record["reading"].startswith("window 20,")
+    assert record["reading"].endswith(f"examples {digest_file(examples)}")
+    code, _, told = inarch_says(*given, "--set", "window=20", "--set", "chat=true")
+    assert code == 2
+    assert "chat" in told
+
+
 def test_tasks_that_cannot_be(world, monkeypatch, inarch_says):
     pick = world / "pick.yaml"
     given = ("evaluate", "tasks", "--model", world / "a", "--tasks")

@@ -84,6 +84,7 @@ def test_names_stay_in_the_folder(tmp_path):
         (lambda c: c | {"scores": [c["scores"][0] | {"weight": 0}]}, "weight: found 0"),
         (lambda c: c | {"scores": [c["scores"][0] | {"score": True}]}, "score: found True"),
         (lambda c: c | {"scores": [c["scores"][0] | {"score": 10**400}]}, "score: found 1000"),
+        (lambda c: c | {"scores": [c["scores"][0] | {"score": -1e301}]}, "score: found -1e"),
         (lambda c: c | {"scores": [c["scores"][0] | {"weight": "1"}]}, "weight: found '1'"),
         (lambda c: c | {"scores": [c["scores"][0] | {"prompt": 3}]}, "prompt: found 3"),
         (lambda c: c | {"scores": [c["scores"][0] | {"length": 1.5}]}, "0: length: found 1.5"),
