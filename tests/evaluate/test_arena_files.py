@@ -71,6 +71,15 @@ def test_a_wrong_battle_is_refused_by_its_row(tmp_path, row, complaint):
         files.read_battles(lines(tmp_path, battle(), row), baseline="b")
 
 
+def test_what_editors_do_to_a_file(tmp_path):
+    """A mark of the byte order in front, ends of lines of two letters, empty lines."""
+    path = lines(tmp_path, battle("gpt-4-0314", "ü 🌱", "model_b"), battle("gpt-4-0314", "n"))
+    found = files.read_battles(path)
+    assert found.models == ("ü 🌱", "n")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert files.read_battles(path).models == found.models
+
+
 def test_a_file_of_something_else(tmp_path):
     with pytest.raises(DataError, match=r":1: found the columns text, without question_id"):
         files.read_battles(lines(tmp_path, {"text": "x"}))
