@@ -74,7 +74,7 @@ def annotations(tmp_path):
     path = tmp_path / "a.csv"
     rows = [f"{i},{100 + 10 * i},{150 - 7 * i},{1.2 + 0.07 * i}" for i in range(10)]
     path.write_text("\n".join(["idx805,len_1,len_2,preference", *rows]) + "\n")
-    return ["evaluate", "alpaca", "--annotations", path, "--solver", "exact", "--json"]
+    return ["evaluate", "alpaca", "--annotations", path, "--json"]
 
 
 def test_alpaca_takes_what_is_fetched_and_says_so(inarch_says, source, annotations, tmp_path):
@@ -85,7 +85,7 @@ def test_alpaca_takes_what_is_fetched_and_says_so(inarch_says, source, annotatio
     assert "fetched" not in said
     code, _, said = inarch_says(*annotations, "--c", "2")
     assert code == 2
-    assert "no effect without --gamed; give it, too, or fetch it: inarch evaluate fetch" in said
+    assert "--c: no effect, as length is not controlled without --gamed; give it, too, or" in said
     assert inarch_says("evaluate", "fetch", "alpaca", "--from", source)[0] == 0
     for more in ([], ["--c", str(expected["c"])]):
         _, printed, said = inarch_says(*annotations, *more)
@@ -114,9 +114,7 @@ def test_gamed_rows_are_of_the_official_set_and_baseline_only(
     ]
     path = tmp_path / "own.json"
     path.write_text(json.dumps(own))
-    code, printed, _ = inarch_says(
-        "evaluate", "alpaca", "--annotations", path, "--solver", "exact", "--json"
-    )
+    code, printed, _ = inarch_says("evaluate", "alpaca", "--annotations", path, "--json")
     assert code == 0
     assert json.loads(printed)["lc_win_rate"] is None
 
