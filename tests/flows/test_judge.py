@@ -25,6 +25,7 @@ from inarch.evaluate.judges.benchmark import (
 from inarch.evaluate.judges.questions import Question
 from inarch.evaluate.protocol import PromptScore, ProtocolRecord, Result, load_result
 from inarch.flows import judge
+from inarch.flows._judge.asking import with_options
 from inarch.io.endpoints import Reply
 from inarch.io.sampling import SamplingSettings
 from inarch.records import Message
@@ -180,6 +181,8 @@ def test_models_and_judges_may_come_later_and_nothing_is_asked_twice(tmp_path: P
         assert set(again["judges"]["wise"]["models"]) == {"longer", "abc"}
         with pytest.raises(SettingsError, match="differs from this one"):
             judge.run(settings(fake, limit=2), tmp_path)
+        with pytest.raises(SettingsError, match=r"sampling\.temperature"):
+            judge.run(settings(fake, ["new"], sampling={"temperature": 0.5}), tmp_path)
 
 
 def test_a_reply_without_a_verdict_is_followed_up_once(tmp_path: Path) -> None:
@@ -196,6 +199,7 @@ def test_a_reply_without_a_verdict_is_followed_up_once(tmp_path: Path) -> None:
         assert len(fake.calls) == 3 + 6 * 2
         row = told["judges"]["wise"]["models"]["x"]
         assert (row["n_cases"], row["n_invalid"], row["summary"]["n"]) == (6, 2, 2)
+        assert row["n_asked"] == 6  # cases, not calls
         asked = next(call["messages"] for call in fake.calls if len(call["messages"]) == 3)
         assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
 
@@ -557,6 +561,16 @@ def test_a_judge_has_a_temperature_and_a_length_of_its_own(tmp_path: Path) -> No
             if call["model"] != "longer"
         }
         assert asked == {"plain": (0.0, 5), "hot": (1.0, 900)}
+
+
+def test_a_judge_may_be_cold_where_the_benchmark_is_not(tmp_path: Path) -> None:
+    warm = Toy()
+    warm.options = JudgeOptions(temperature=1.0, max_tokens=5)
+    with serving(prefers(longest)) as fake:
+        [wise] = settings(fake).judges
+    cold = wise.model_copy(update={"temperature": 0.0})
+    assert with_options(warm, wise).options.temperature == 1.0
+    assert with_options(warm, cold).options.temperature == 0.0
 
 
 def test_the_canary_lies_apart_from_the_models(tmp_path: Path) -> None:

@@ -111,6 +111,12 @@ def test_a_judge_that_likes_the_first_answer(tmp_path):
     assert both["judges"]["j"]["order"]["consistent_frac"] == 0
 
 
+def test_a_limit_takes_the_first_questions(tmp_path):
+    with serving(lambda body, before: says(0.8)) as fake:
+        run(tmp_path / "out", given(tmp_path, fake.url, questions(5), limit=2))
+        assert {shown(text)[0] for text in asked(fake)} == set(instructions(2))
+
+
 def longer(body: dict[str, Any], before: int) -> dict[str, Any]:
     if body["messages"][-1]["content"] == PROBE:
         return says(0.5)
