@@ -323,9 +323,13 @@ def test_named_tasks_are_kept_one_by_one(world, tmp_path, monkeypatch, inarch_sa
             ran.append(task)
             if ran == ["one", "two"]:
                 raise KeyboardInterrupt
-            samples = [{"doc_id": i, "metrics": ["acc"], "acc": i} for i in range(2)]
+            names = ["acc", "perplexity"]
+            samples = [
+                {"doc_id": i, "metrics": names, "acc": i, "perplexity": -2.0} for i in range(2)
+            ]
+            numbers = {"alias": task, "acc,none": 0.5, "perplexity,none": 7.389}
             return {
-                "results": {task: {"alias": task, "acc,none": 0.5}},
+                "results": {task: numbers},
                 "n-samples": {task: {"effective": 2}},
                 "samples": {task: samples},
                 "n-shot": {task: 0},
@@ -344,6 +348,7 @@ def test_named_tasks_are_kept_one_by_one(world, tmp_path, monkeypatch, inarch_sa
     found = load_result(tmp_path / "two/acc/a.json")
     assert [row.score for row in found.scores] == [0, 1]
     assert (found.summary["acc"], found.made["lm_eval"]) == (0.5, "0.4.13")
+    assert not (tmp_path / "two/perplexity").exists()  # no mean of the log-probs per question
     assert found.protocol.version == "lm-eval 0.4.13, two version 1"
     code, _, told = inarch_says("evaluate", *given, "--limit", 1)
     assert code == 2

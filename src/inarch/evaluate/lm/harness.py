@@ -6,6 +6,7 @@ Its global seeding is switched off, and so is its cache, whose key does not name
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -119,6 +120,9 @@ def results(
 ) -> Iterator[tuple[str, Result]]:
     """Yield results that can be compared, by task and metric.
 
+    A metric that is no mean over questions, such as a perplexity, has no score per question and is
+    left out.
+
     Args:
         found: From `Harness.run`.
         model: Its name.
@@ -135,7 +139,11 @@ def results(
                     score = PromptScore(str(sample["doc_id"]), "", float(sample[metric]))
                     scores.setdefault(name, []).append(score)
         shots = found.get("n-shot", {}).get(task)
+        whole = {str(key): value for key, value in summaries.get(task, {}).items()}
         for metric, row in scores.items():
+            if not _is_mean(whole.get(metric.replace(".", ",")), row):
+                logger.info("%s: %s is no mean over questions; not kept to compare", task, metric)
+                continue
             record = ProtocolRecord(
                 benchmark="lm_eval",
                 version=f"lm-eval {made['lm_eval']}, {task} version {found['versions'].get(task)}",
@@ -148,6 +156,11 @@ def results(
                 f"{task}/{metric}",
                 Result(record, model, tuple(row), summaries.get(task, {}), made),
             )
+
+
+def _is_mean(value: object, row: Sequence[PromptScore]) -> bool:
+    mean = math.fsum(score.score for score in row) / len(row)
+    return isinstance(value, int | float) and math.isclose(value, mean, abs_tol=1e-9)
 
 
 def _import() -> Any:
