@@ -257,9 +257,7 @@ def test_no_verdict_at_all(tmp_path):
         assert len(path.read_text().splitlines()) == 3
         with pytest.raises(DataError) as caught:
             benchmark.result(judged)
-        assert "found no verdict that counts in 6 games, most often: no label" in str(
-            caught.value
-        )
+        assert "found no verdict that counts in 6 games, most often: no label" in str(caught.value)
         said = " ".join(["as a model I cannot"] * (2 if name == V01 else 1))
         assert f"one ends with '{said}'" in str(caught.value)
     half = play(benchmark, answers("own"), by_game(*[("[[A>B]]", "hm")] * 3))
